@@ -1,0 +1,49 @@
+# What people and CI both run. `make demo` and `make test` set up everything they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo smoke test check params ui ui-stop clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(READY) ## the virtual environment with the pinned set
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Installing the pinned set into $(VENV) (about 2.5 GB on disk, 2 to 5 minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	@touch $@
+
+demo: $(READY) ## explain latents and neurons of a real model, end to end
+	@$(BIN)/python -m flows.demo
+
+smoke: $(READY) ## the same path at toy size in a copy of the project, about a minute
+	@$(BIN)/python -m flows.demo --sandbox .scratch/smoke experiment=smoke
+
+test: $(READY) ## all tests, the report in a real browser included
+	@$(BIN)/python tests/install_browser.py
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=src $(BIN)/lint-imports --no-cache
+
+params: $(READY) ## compose conf/ into params.yaml
+	@$(BIN)/python -m flows.params
+
+ui: $(READY) ## Prefect and MLflow on loopback, in the background
+	@$(BIN)/python -m flows.ui start
+
+ui-stop: ## stop them
+	@$(BIN)/python -m flows.ui stop
+
+clean: ## remove this folder's results, not the fetched models (~/.cache/latentese)
+	rm -rf artifacts reports/run reports/timings .scratch

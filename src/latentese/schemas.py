@@ -1,0 +1,165 @@
+"""One polars schema per table, and the version of each artifact that holds them.
+
+`unit` and `context` have the same type everywhere. A change of a schema is a new version: a reader that
+meets another version stops (see `store.artifact`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from latentese.errors import ArtifactError
+
+UNIT = pl.Int32()
+CONTEXT = pl.Int32()
+POSITIONS = pl.List(pl.Int16)
+ACTS = pl.List(pl.Float32)
+
+VERSIONS = {
+    "contexts": 1,
+    "activations": 1,
+    "dictionary": 1,
+    "examples": 1,
+    "explanations": 1,
+    "scores": 1,
+    "refined": 1,
+    "evaluation": 1,
+    "report": 1,
+}
+
+DOCUMENTS = pl.Schema(
+    {"document": pl.Int32(), "source": pl.String(), "title": pl.String(), "split": pl.String(), "sha256": pl.String()}
+)
+
+CONTEXTS = pl.Schema(
+    {
+        "context": CONTEXT,
+        "document": pl.Int32(),
+        "source": pl.String(),
+        "split": pl.String(),
+        "tokens": pl.List(pl.String()),
+    }
+)
+
+UNITS = pl.Schema(
+    {
+        "unit": UNIT,
+        "n_fires": pl.Int64(),
+        "density": pl.Float64(),
+        "max_act": pl.Float32(),
+        "mean_act": pl.Float32(),
+        "threshold": pl.Float32(),
+        "n_documents": pl.Int32(),
+        "draw": pl.Int32(),
+        "histogram": pl.List(pl.Int64()),
+    }
+)
+"""Statistics on `explain` documents. `draw` is the unit's place in the seeded draw among live units, null if dead;
+`histogram` counts activations above the threshold between the edges in the manifest."""
+
+EXAMPLES = pl.Schema(
+    {
+        "unit": UNIT,
+        "context": CONTEXT,
+        "split": pl.String(),
+        "kind": pl.String(),
+        "band": pl.Int8(),
+        "max_act": pl.Float32(),
+        "positions": POSITIONS,
+        "acts": ACTS,
+    }
+)
+"""Sparse activations: positions where the unit fires, and how strongly. `band` numbers the quantile band."""
+
+POOL = pl.Schema({"unit": UNIT, "context": CONTEXT, "positions": POSITIONS, "acts": ACTS})
+"""Every firing of every unit on a seeded draw of `explain` contexts: what refinement mines."""
+
+POOL_CONTEXTS = pl.Schema({"context": CONTEXT})
+
+SIMULATIONS = pl.Schema(
+    {
+        "explanation": pl.String(),
+        "unit": UNIT,
+        "simulator": pl.String(),
+        "control": pl.String(),
+        "split": pl.String(),
+        "context": CONTEXT,
+        "document": pl.Int32(),
+        "kind": pl.String(),
+        "true_acts": ACTS,
+        "expected_acts": ACTS,
+        "error": pl.String(),
+    }
+)
+"""One row per context: both lists have one value per counted position; `expected_acts` is null on failure."""
+
+SCORES = pl.Schema(
+    {
+        "explanation": pl.String(),
+        "unit": UNIT,
+        "explainer": pl.String(),
+        "revision": pl.Int32(),
+        "simulator": pl.String(),
+        "control": pl.String(),
+        "split": pl.String(),
+        "contexts": pl.String(),
+        "metric": pl.String(),
+        "value": pl.Float64(),
+        "low": pl.Float64(),
+        "high": pl.Float64(),
+        "n_documents": pl.Int32(),
+        "n_judged": pl.Int32(),
+        "n_failed": pl.Int32(),
+    }
+)
+"""`contexts` is `top_and_random` or `random_only`; `control` is `none` or `wrong_explanation`; `value` is null where
+it is not defined (a constant side, nothing judged), and then counted as such."""
+
+DECISIONS = pl.Schema(
+    {
+        "unit": UNIT,
+        "arm": pl.String(),
+        "round": pl.Int32(),
+        "parent": pl.String(),
+        "child": pl.String(),
+        "select_parent": pl.Float64(),
+        "select_child": pl.Float64(),
+        "accepted": pl.Boolean(),
+        "why": pl.String(),
+        "false_positives": pl.List(CONTEXT),
+        "false_negatives": pl.List(CONTEXT),
+        "extra_examples": pl.List(CONTEXT),
+    }
+)
+"""One row per unit, arm (`revision`, `re_explanation`) and round, with the contexts the explainer was shown."""
+
+FINALS = pl.Schema({"unit": UNIT, "arm": pl.String(), "explanation": pl.String(), "refined": pl.Boolean()})
+"""Which explanation each arm (`initial`, `revision`, `re_explanation`) ends with; `refined` says whether the unit
+was under the threshold and so took part."""
+
+TRAIN_LOG = pl.Schema(
+    {
+        "step": pl.Int64(),
+        "n_tokens": pl.Int64(),
+        "fvu": pl.Float64(),
+        "l0": pl.Float64(),
+        "n_dead": pl.Int64(),
+        "aux_loss": pl.Float64(),
+        "lr": pl.Float64(),
+    }
+)
+
+
+def check(df: pl.DataFrame, schema: pl.Schema, path: Path) -> pl.DataFrame:
+    """Return `df` if it has exactly `schema`; else stop, naming the file and the first difference."""
+    if df.schema == schema:
+        return df
+    for column, dtype in schema.items():
+        found = df.schema.get(column)
+        if found != dtype:
+            raise ArtifactError(path, f"column {column} should be {dtype}, found {found}")
+    extra = sorted(set(df.columns) - set(schema))
+    problem = f"unknown columns {extra}" if extra else f"columns should be in the order {list(schema)}"
+    raise ArtifactError(path, problem)
