@@ -1,0 +1,1 @@
+"""Texts, and how they become fixed-length contexts that belong to one split each."""

@@ -1,0 +1,1 @@
+"""One function per stage: read artifacts, call the library, publish an artifact."""
