@@ -1,0 +1,168 @@
+"""The TopK sparse autoencoder of Gao et al. 2024, with AuxK against dead latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentese.dictionaries.base import Loss, Trainable, UnitActs
+from latentese.dictionaries.kernels import decode_topk, encode_topk, keep_topk, select_topk, sum_rows
+from latentese.dictionaries.losses import geometric_median, normalised_error, squared_error
+from latentese.dictionaries.norm import Norm, apply_norm, check_norm, undo_norm
+from latentese.errors import SettingError
+
+N_SCALE_TOKENS = 4096
+"""Tokens of the sample on which the encoder's starting scale is fitted."""
+
+
+@dataclass(frozen=True)
+class AuxK:
+    """How dead latents are revived: they alone predict the reconstruction's error."""
+
+    k: int
+    """Dead latents that take part per token."""
+    coef: float
+    """Weight of their loss; 0 switches it off."""
+
+
+class TopK(Trainable):
+    """Sparse autoencoder that keeps the k largest latents of each token.
+
+        x      = acts after the input norm
+        values = topk(relu((x - b_dec) @ W_enc + b_enc))
+        recon  = values @ W_dec + b_dec
+        loss   = |x - recon|^2 / |x - mean|^2  +  aux_coef * |e - e_hat|^2 / |e - mean(e)|^2
+
+    with e = x - recon, constant, and e_hat the same reconstruction (without b_dec) from the k_aux largest *dead*
+    latents. Rows of W_dec have unit norm. Shapes: W_enc [d_model, n_latents], W_dec [n_latents, d_model].
+
+    k_aux: null takes the power of two nearest to d_model / 2. norm: see `norm.apply_norm`.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 (the settings of the YAML, flat)
+        self,
+        d_model: int,
+        n_latents: int,
+        k: int,
+        norm: Norm = "unit_norm",
+        k_aux: int | None = None,
+        aux_coef: float = 1 / 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_sizes(d_model, n_latents, k, k_aux)
+        if not aux_coef >= 0:
+            raise SettingError("dictionary.aux_coef", aux_coef, "at least 0; 0 switches AuxK off")
+        check_norm(norm)
+        self.d_model, self.n_units, self.k, self.norm, self.seed = d_model, n_latents, k, norm, seed
+        self.aux = AuxK(min(k_aux or 2 ** round(log2(d_model / 2)), n_latents), aux_coef)
+        directions = torch.randn(n_latents, d_model, generator=torch.Generator().manual_seed(seed))
+        directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+        self.W_dec = nn.Parameter(directions)
+        # Tied start. A transposed view, so that a latent is one contiguous row here too (see kernels).
+        self.W_enc = nn.Parameter(directions.clone().t())
+        self.b_enc = nn.Parameter(torch.zeros(n_latents))
+        self.b_dec = nn.Parameter(torch.zeros(d_model))
+        self.register_buffer("variance", torch.ones(()))
+        self.variance: Tensor
+        """Mean squared distance of the fixed sample from its mean: the constant below the line of fvu."""
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        sizes = {"d_model": self.d_model, "n_latents": self.n_units, "k": self.k}
+        return sizes | {"norm": self.norm, "k_aux": self.aux.k, "aux_coef": self.aux.coef, "seed": self.seed}
+
+    @torch.no_grad()
+    def encode(self, acts: Tensor) -> UnitActs:
+        """Map activations [n_tokens, d_model] to their k largest latents; values below 0 are 0."""
+        x, mean, norm = apply_norm(acts, self.norm)
+        return UnitActs(*select_topk(x - self.b_dec, self.W_enc, self.b_enc, self.k), mean, norm)
+
+    @torch.no_grad()
+    def decode(self, unit_acts: UnitActs) -> Tensor:
+        """Reconstruct activations [n_tokens, d_model]."""
+        recon = sum_rows(unit_acts.values, unit_acts.indices, self.W_dec) + self.b_dec
+        return undo_norm(recon, unit_acts.mean, unit_acts.norm)
+
+    @torch.no_grad()
+    def pre_acts(self, acts: Tensor) -> Tensor:
+        """All latents before topk and relu, [n_tokens, n_latents]."""
+        return self._pre_acts(apply_norm(acts, self.norm).acts)
+
+    @torch.no_grad()
+    def encode_with_pre_acts(self, acts: Tensor) -> tuple[UnitActs, Tensor]:
+        """`encode` and `pre_acts`, from one product."""
+        x, mean, norm = apply_norm(acts, self.norm)
+        pre_acts = self._pre_acts(x)
+        return UnitActs(*keep_topk(pre_acts, self.k), mean, norm), pre_acts
+
+    def _pre_acts(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
+
+    @torch.no_grad()
+    def prepare_(self, sample: Tensor) -> None:
+        """Start b_dec at the sample's geometric median and scale the encoder so that norms match."""
+        x = apply_norm(sample, self.norm).acts
+        variance = squared_error(x, x.mean(dim=0))
+        if variance == 0:
+            raise SettingError("dictionary.norm", self.norm, "another: after it all sampled activations are equal")
+        self.variance.copy_(variance)
+        self.b_dec.copy_(geometric_median(x))
+        centred = x[:N_SCALE_TOKENS] - self.b_dec
+        recon = sum_rows(*select_topk(centred, self.W_enc, self.b_enc, self.k), self.W_dec)
+        size = torch.linalg.vector_norm(recon, dim=1).mean()
+        self.W_enc.mul_(torch.linalg.vector_norm(centred, dim=1).mean() / size.clamp_min(1e-8))
+
+    def loss(self, acts: Tensor, dead: Tensor) -> Loss:
+        """Loss of a batch [n_tokens, d_model]; dead [n_latents] bool."""
+        x = apply_norm(acts, self.norm).acts
+        values, indices = encode_topk(x, self.W_enc, self.b_enc, self.b_dec, self.k)
+        recon = decode_topk(values, indices, self.W_dec) + self.b_dec
+        fvu = squared_error(x, recon) / self.variance
+        aux = self._aux_loss(x, (x - recon).detach(), dead)
+        active = values.detach() > 0
+        fired = torch.zeros(self.n_units, dtype=torch.bool)
+        fired[indices[active]] = True
+        l0 = active.sum() / len(x)
+        return Loss(fvu + self.aux.coef * aux, fvu.detach(), aux.detach(), l0, fired)
+
+    def _aux_loss(self, x: Tensor, error: Tensor, dead: Tensor) -> Tensor:
+        """How badly the dead latents predict the error; its gradient reaches both their weights.
+
+        Dense over the dead ones: k_aux is a large share of them, so sparse sums would be slower.
+        """
+        (idx,) = dead.nonzero(as_tuple=True)
+        if len(idx) == 0 or self.aux.coef == 0:
+            return x.new_zeros(())
+        pre_acts = torch.addmm(self.b_enc[idx], x - self.b_dec, self.W_enc.t()[idx].t())
+        values, chosen = keep_topk(pre_acts, min(self.aux.k, len(idx)))
+        acts = torch.zeros_like(pre_acts).scatter(1, chosen, values)
+        return normalised_error(error, acts @ self.W_dec[idx])
+
+    @torch.no_grad()
+    def before_step_(self) -> None:
+        """Take out the part of each decoder row's gradient along the row: it would only change the row's norm."""
+        if self.W_dec.grad is not None:
+            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
+            self.W_dec.grad -= along * self.W_dec
+
+    @torch.no_grad()
+    def after_step_(self) -> None:
+        """Bring decoder rows back to unit norm."""
+        self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True))
+
+
+def _check_sizes(d_model: int, n_latents: int, k: int, k_aux: int | None) -> None:
+    if d_model < 1:
+        raise SettingError("dictionary.d_model", d_model, "at least 1")
+    if n_latents < 1:
+        raise SettingError("dictionary.n_latents", n_latents, "at least 1")
+    if not 1 <= k <= n_latents:
+        raise SettingError("dictionary.k", k, f"1 to n_latents={n_latents}")
+    if k_aux is not None and not 1 <= k_aux <= n_latents:
+        raise SettingError("dictionary.k_aux", k_aux, f"1 to n_latents={n_latents}, or null for about d_model / 2")

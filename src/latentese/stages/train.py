@@ -1,0 +1,59 @@
+"""Stage `train`: fit a dictionary to the activations of the `train` documents."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from latentese.dictionaries import checkpoints
+from latentese.dictionaries.base import Dictionary, Trainable
+from latentese.dictionaries.token_order import ShuffledTokens
+from latentese.dictionaries.train_settings import TrainSettings
+from latentese.dictionaries.train_state import StepLog
+from latentese.dictionaries.training import StepLogger, train_dictionary
+from latentese.errors import SettingError
+from latentese.schemas import TRAIN_LOG
+from latentese.store.artifact import open_draft
+from latentese.store.shards import Activations
+from latentese.store.tables import write_table
+
+
+def train(activations: Path, dictionary: Dictionary, settings: TrainSettings, out: Path, log: StepLogger) -> Path:
+    """Write the dictionary artifact; a dictionary that needs no training is written as it is, with an empty log.
+
+    `log` receives every logged step; after an interruption, those before it once more.
+    """
+    source = Activations(activations)
+    if dictionary.d_model != source.width:
+        raise SettingError("dictionary.d_model", dictionary.d_model, f"{source.width}, the width of {activations}")
+    name = f"{type(dictionary).__module__}.{type(dictionary).__qualname__}"
+    trained = isinstance(dictionary, Trainable)
+    recorded = {"class": name, "args": dictionary.args, "training": asdict(settings) if trained else None}
+    with open_draft(out, "dictionary", {"activations": source.artifact}, recorded) as draft:
+        logs = (
+            _fit_(dictionary, source, settings, draft.path / "work", log) if isinstance(dictionary, Trainable) else []
+        )
+        checkpoints.save(dictionary, draft.path)
+        rows = [astuple(entry) for entry in logs]
+        write_table(pl.DataFrame(rows, schema=TRAIN_LOG, orient="row"), TRAIN_LOG, draft.path / "train_log.parquet")
+        n_steps = settings.n_steps if trained else 0
+        draft.publish({"n_units": dictionary.n_units, "d_model": dictionary.d_model, "n_steps": n_steps})
+    return out
+
+
+def _fit_(
+    dictionary: Trainable, source: Activations, settings: TrainSettings, work: Path, log: StepLogger
+) -> list[StepLog]:
+    tokens = ShuffledTokens(source, "train", settings.order)
+    logs: list[StepLog] = []
+    with tqdm(total=settings.n_tokens, unit="tok", unit_scale=True, desc="train", disable=None) as bar:
+        for entry in train_dictionary(dictionary, tokens, settings, work / "checkpoint.safetensors"):
+            logs.append(entry)
+            log(entry)
+            dead = f"{entry.n_dead / dictionary.n_units:.1%}"
+            bar.set_postfix(fvu=f"{entry.fvu:.3f}", l0=f"{entry.l0:.1f}", dead=dead, refresh=False)
+            bar.update(entry.n_tokens - bar.n)
+    return logs

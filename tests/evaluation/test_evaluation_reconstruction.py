@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_artifacts import Planted, write_activations, write_contexts
+
+from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.topk import TopK
+from latentese.errors import SettingError
+from latentese.evaluation.reconstruction import EvaluateSettings, measure_reconstruction
+from latentese.store.shards import Activations
+
+
+@pytest.fixture
+def activations(tmp_path: Path) -> Activations:
+    return Activations(write_activations(tmp_path / "activations", write_contexts(tmp_path / "contexts")))
+
+
+def ignore(_: int) -> None:
+    """Take no notice of progress."""
+
+
+def test_the_identity_explains_all_and_spends_all(activations):
+    found = measure_reconstruction(Neurons(16), activations, EvaluateSettings(batch_tokens=33), ignore)
+    assert (found.fvu, found.fvu_raw, found.l0, found.dead_share) == (0.0, 0.0, 16.0, 0.0)
+    assert found.n_tokens == len(activations.rows_of("test"))
+
+
+@pytest.mark.parametrize("norm", ["none", "unit_norm"])
+def test_predicting_a_constant_has_the_fvu_of_that_constant(activations, norm):
+    """A dictionary whose latents never fire predicts b_dec; compare with the definition on whole tensors."""
+    topk = TopK(16, 8, 2, norm=norm)
+    with torch.no_grad():
+        topk.b_enc.fill_(-100.0)
+        topk.b_dec.fill_(0.1)
+    found = measure_reconstruction(topk, activations, EvaluateSettings(batch_tokens=20), ignore)
+    test, explain = (activations.gather(np.asarray(activations.rows_of(split))) for split in ("test", "explain"))
+    if norm == "unit_norm":
+        test, explain = ((x - x.mean(1, keepdim=True)) for x in (test, explain))
+        test, explain = (x / x.norm(dim=1, keepdim=True) for x in (test, explain))
+    expected = (test - 0.1).square().sum() / (test - explain.mean(dim=0)).square().sum()
+    assert found.fvu == pytest.approx(expected.item(), rel=1e-5)
+    assert (found.l0, found.dead_share) == (0.0, 1.0)
+
+
+def test_l0_dead_share_and_densities_count_active_latents(activations):
+    topk = TopK(16, 20, 3)
+    with torch.no_grad():
+        topk.b_enc[:5] = 100.0  # these win on every token
+        topk.b_enc[5:10] = -100.0
+    found = measure_reconstruction(topk, activations, EvaluateSettings(), ignore)
+    assert found.l0 == 3.0
+    densities = found.densities()
+    assert densities["unit"].to_list() == list(range(20))
+    assert densities["density"].sum() == pytest.approx(3.0)
+    assert densities["n_active"][5:].sum() == 0
+    assert found.dead_share >= 15 / 20
+
+
+def test_the_batch_size_does_not_matter(activations):
+    topk = TopK(16, 40, 3)
+    small, large = (
+        measure_reconstruction(topk, activations, EvaluateSettings(batch_tokens=size), ignore) for size in (7, 1000)
+    )
+    assert small.fvu == pytest.approx(large.fvu, rel=1e-6)
+    assert torch.equal(small.n_active, large.n_active)
+
+
+def test_a_split_that_was_not_collected_is_refused(tmp_path):
+    contexts = write_contexts(tmp_path / "contexts")
+    activations = Activations(write_activations(tmp_path / "a", contexts, Planted(splits=("explain",))))
+    with pytest.raises(SettingError, match=r"split='test' is not allowed"):
+        measure_reconstruction(Neurons(16), activations, EvaluateSettings(), ignore)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(SettingError, match=r"evaluation.batch_tokens=0"):
+        EvaluateSettings(batch_tokens=0)
