@@ -1,0 +1,29 @@
+"""What an explainer is, and how explanations are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from latentese.records import Example, Explanation, Unit
+
+
+class Explainer(Protocol):
+    """Writes an explanation of one unit from its examples."""
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration; part of the explanation's identity."""
+        ...
+
+    async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation:
+        """Explain `unit` from examples of `explain` documents, strongest first.
+
+        A question without a usable answer is an explanation with `text=None` and `error`, never an exception.
+        """
+        ...
+
+
+def explanation_id(unit: int, explainer: str, revision: int) -> str:
+    """Identity of an explanation in every table."""
+    return f"{unit}.{explainer}.{revision}"

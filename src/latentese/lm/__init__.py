@@ -1,0 +1,1 @@
+"""Language models that explain and simulate: protocols, in-process models, the answer cache, scripted answers."""

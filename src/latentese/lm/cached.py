@@ -1,0 +1,89 @@
+"""Language models that ask nothing twice: kept answers first, then the model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from latentese.lm.answers import AnswerStore
+from latentese.lm.protocol import Chat, Marker, MarkReply, MarkRequest, Reply, Request
+from latentese.lm.usage import Ledger
+from latentese.records import Usage
+from latentese.store.files import canonical_json
+
+Asked = TypeVar("Asked", Request, MarkRequest)
+Answered = TypeVar("Answered", Reply, MarkReply)
+
+
+class ChatMarker(Chat, Marker, Protocol):
+    """A language model that does both."""
+
+
+class CachedChat:
+    """A chat model behind an answer store; errors are not kept, so a rerun asks again what failed."""
+
+    def __init__(self, lm: Chat, path: str | Path) -> None:
+        self._chat = lm
+        self._store = AnswerStore(Path(path))
+        self._under_way: dict[Request | MarkRequest, asyncio.Future[str]] = {}
+        self.ledger = Ledger()
+        """Requests and tokens since this object was made."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model inside: a cache changes no answer."""
+        return self._chat.name
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer from the store, or ask the model and keep its answer."""
+        return await self._ask(request, self._chat.complete, _chat_reply)
+
+    async def _ask(
+        self, request: Asked, ask: Callable[[Asked], Awaitable[Answered]], parse: Callable[[str], Answered]
+    ) -> Answered:
+        kind, fields = type(request).__name__, asdict(request)
+        kept = self._store.get(self.name, kind, fields) or await self._same_under_way(request)
+        if kept is not None:
+            self.ledger.add_cached()
+            return parse(kept)
+        self._under_way[request] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await ask(request)
+            kept = self._store.put(self.name, kind, fields, canonical_json(asdict(reply)))
+        finally:
+            self._under_way.pop(request).set_result(kept or "")
+        self.ledger.add_asked(reply.usage)
+        return parse(kept)
+
+    async def _same_under_way(self, request: Request | MarkRequest) -> str | None:
+        """Wait for an identical request that is being answered; None when there is none, or it failed."""
+        while request in self._under_way:
+            if kept := await asyncio.shield(self._under_way[request]):
+                return kept
+        return None
+
+
+class CachedLM(CachedChat):
+    """A model that chats and reads marked texts, behind an answer store."""
+
+    def __init__(self, lm: ChatMarker, path: str | Path) -> None:
+        super().__init__(lm, path)
+        self._marker = lm
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        """Answer from the store, or ask the model and keep its answer."""
+        return await self._ask(request, self._marker.next_token_logprobs, _mark_reply)
+
+
+def _chat_reply(kept: str) -> Reply:
+    fields = json.loads(kept)
+    return Reply(fields["text"], Usage(**fields["usage"]), fields["finish"])
+
+
+def _mark_reply(kept: str) -> MarkReply:
+    fields = json.loads(kept)
+    return MarkReply(tuple(tuple(row) for row in fields["logprobs"]), Usage(**fields["usage"]))

@@ -1,0 +1,147 @@
+"""From messages to token ids: the tokenizer's chat template around contents that stay text.
+
+The template is rendered around placeholders, and contents are encoded apart from it with control tokens switched off:
+whatever a content holds (`<|im_end|>`, `<s>`), it cannot end its message, so text from a corpus is never an order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from latentese.errors import SettingError
+from latentese.lm.protocol import MarkRequest, Message, Request
+
+# Private-use characters: no template holds them, and contents are never rendered.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message.role | capitalize }}: {{ message.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""For base models, whose tokenizers have no template: such a model continues a transcript."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of a conversation, cut where the shared leading messages end."""
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MarkedPrompt:
+    """Token ids up to the last mark, and where in `own` the marks are read."""
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
+    read_at: tuple[int, ...]
+    """Index in `own` of the last token before each mark."""
+
+
+class ChatFormat:
+    """How one tokenizer writes conversations."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._template: str = tokenizer.chat_template or PLAIN_TEMPLATE
+
+    def prompt(self, request: Request) -> Prompt:
+        """Encode a conversation up to where the answer begins."""
+        around = self._around(request.messages)
+        shared, own = self._encode_parts(around, request.messages, request.n_shared)
+        answers_a_prefix = request.messages[-1].role == "assistant"
+        tail = () if answers_a_prefix else self._encode_template(around[-1])
+        return Prompt(shared, (*own, *self.encode_text(request.messages[-1].content), *tail))
+
+    def marked(self, request: MarkRequest) -> MarkedPrompt:
+        """Encode a conversation up to the last mark, so that a token ends at every mark."""
+        shared, own = self._encode_parts(self._around(request.messages), request.messages, request.n_shared)
+        ids, ends = self._encode_to_marks(request.messages[-1].content, request.marks)
+        return MarkedPrompt(shared, (*own, *ids), tuple(len(own) + end - 1 for end in ends))
+
+    def first_tokens(self, candidates: Sequence[str]) -> tuple[int, ...]:
+        """First token of each candidate; raises SettingError when two begin with the same token."""
+        firsts = tuple(self.encode_text(candidate)[0] for candidate in candidates)
+        if len(set(firsts)) < len(firsts):
+            raise SettingError("candidates", tuple(candidates), "texts that begin with different tokens of this model")
+        return firsts
+
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer: the end of text, and what the template writes after an assistant's message."""
+        around = self._around((Message("user", ""), Message("assistant", ""), Message("user", "")))
+        after = self._encode_template(around[2])[:1]
+        # A template may put plain text there, such as a line break, which does not end an answer.
+        closing = [token for token in after if token in set(self._tokenizer.all_special_ids)]
+        return frozenset(token for token in (self._tokenizer.eos_token_id, *closing) if token is not None)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Encode text in which control tokens are text too."""
+        return tuple(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of an answer's tokens."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _encode_parts(
+        self, around: Sequence[str], messages: Sequence[Message], n_shared: int
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Encode all that stands before the last content: the shared part, and what follows it."""
+        parts = [self._encode_template(around[0])]
+        for message, after in zip(messages[:-1], around[1:], strict=False):
+            parts.append((*self.encode_text(message.content), *self._encode_template(after)))
+        shared = tuple(token for part in parts[: n_shared + 1] for token in part)
+        return shared, tuple(token for part in parts[n_shared + 1 :] for token in part)
+
+    def _encode_template(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _around(self, messages: Sequence[Message]) -> list[str]:
+        """Texts that the template writes before, between and after the contents: one more than there are messages."""
+        turns = [{"role": message.role, "content": f"{_OPEN}{i}{_CLOSE}"} for i, message in enumerate(messages)]
+        last = messages[-1].role
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                turns, chat_template=self._template, tokenize=False, add_generation_prompt=last != "assistant"
+            )
+        except TemplateError as error:
+            roles = [message.role for message in messages]
+            raise SettingError("messages", roles, f"roles that the model's chat template takes ({error})") from error
+        pieces = _PLACEHOLDER.split(rendered)
+        if pieces[1::2] != [str(i) for i in range(len(messages))]:
+            raise SettingError("chat_template", rendered[:80], "a template that writes every message once, in order")
+        return pieces[::2]
+
+    def _encode_to_marks(self, text: str, marks: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Encode `text` up to the last mark; returns the ids and how many of them stand before each mark.
+
+        Where a token would run across a mark, the text is encoded in two parts, cut there.
+        """
+        cuts: set[int] = {marks[-1]}
+        while True:
+            ids, n_before = self._encode_cut(text, sorted(cuts))
+            crossed = [mark for mark in marks if mark not in n_before]
+            if not crossed:
+                return ids, [n_before[mark] for mark in marks]
+            cuts.update(crossed)
+
+    def _encode_cut(self, text: str, cuts: Sequence[int]) -> tuple[list[int], dict[int, int]]:
+        """Encode the parts between cuts; returns the ids and, for each offset at which a token ends, their number."""
+        ids: list[int] = []
+        n_before: dict[int, int] = {}
+        for low, high in zip((0, *cuts), cuts, strict=False):
+            encoded = self._tokenizer(
+                text[low:high], add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+            )
+            for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+                ids.append(token)
+                n_before[low + end] = len(ids)
+            n_before[high] = len(ids)
+        return ids, n_before

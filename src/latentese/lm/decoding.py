@@ -1,0 +1,51 @@
+"""Answers being written side by side in a fixed number of rows; a row that becomes free takes the next request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from latentese.lm.engine import Engine, Rows
+from latentese.lm.sampling import Answer
+
+
+class Decoder:
+    """Up to `n_rows` answers whose prompts begin with the same `shared` tokens and fit into `n_slots`."""
+
+    def __init__(self, engine: Engine, shared: tuple[int, ...], n_rows: int, n_slots: int) -> None:
+        self._engine = engine
+        self._prefix = engine.prefix(shared)
+        self._rows = Rows(self._prefix, n_rows, n_slots)
+        self._answers: list[Answer | None] = [None] * n_rows
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another answer can begin."""
+        return None in self._answers
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is being written."""
+        return not any(self._answers)
+
+    def begin(self, own: Sequence[int], answer: Answer) -> None:
+        """Read a prompt and choose the answer's first token; the answer takes a row unless that ended it."""
+        read = self._engine.read(self._prefix, own)
+        answer.append(self._engine.logits(read.hidden[-1:])[0])
+        if answer.finish is None:
+            row = self._answers.index(None)
+            self._rows.place(row, read.kv)
+            self._answers[row] = answer
+
+    def step(self) -> list[Answer]:
+        """Write one token of every answer; returns those that ended."""
+        logits = self._engine.decode_step(self._rows, [answer.ids[-1] if answer else 0 for answer in self._answers])
+        ended = []
+        for row, answer in enumerate(self._answers):
+            if answer is None:
+                continue
+            answer.append(logits[row])
+            if answer.finish is not None:
+                ended.append(answer)
+                self._rows.free(row)
+                self._answers[row] = None
+        return ended

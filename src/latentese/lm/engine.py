@@ -1,0 +1,178 @@
+"""Forward passes of a causal language model in which no request can touch another's answer.
+
+A matrix product may round a row differently when there are more or fewer rows beside it. So the shapes here are
+functions of one request alone: prompts are read one at a time (they fill the processor by themselves), and answers
+are decoded in a fixed number of rows over keys and values of a fixed length, with idle rows where there is no work.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from latentese.errors import SettingError
+
+N_PREFIXES = 4
+"""Shared prefixes kept: about 30 kB per token for a 1.5B model."""
+
+_OUTPUT_SCALINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+
+
+@dataclass(frozen=True)
+class KV:
+    """Keys and values of a run of tokens: per layer, [n_heads, n_tokens, d_head] each."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """A prompt that was read after a prefix."""
+
+    hidden: Tensor
+    """[n_own, d_model] after the final norm."""
+    kv: KV
+    """Of its own tokens, without the prefix."""
+
+
+class Engine:
+    """One loaded model."""
+
+    def __init__(self, model: Any) -> None:
+        for field in _OUTPUT_SCALINGS:
+            if getattr(model.config, field, None) not in (None, 1.0):
+                raise SettingError("lm.source", model.config.model_type, f"a model without {field}")
+        self._body = model.base_model
+        self._head: Tensor = model.get_output_embeddings().weight
+        self.max_tokens: int = model.config.max_position_embeddings
+        self._prefixes: OrderedDict[tuple[int, ...], KV] = OrderedDict()
+
+    @torch.inference_mode()
+    def prefix(self, ids: tuple[int, ...]) -> KV:
+        """Keys and values of a shared prefix, computed when it is first met."""
+        if ids not in self._prefixes:
+            self._prefixes[ids] = self._read((), 0, ids).kv if ids else self._empty()
+            if len(self._prefixes) > N_PREFIXES:
+                self._prefixes.popitem(last=False)
+        self._prefixes.move_to_end(ids)
+        return self._prefixes[ids]
+
+    @torch.inference_mode()
+    def read(self, prefix: KV, ids: Sequence[int]) -> Read:
+        """Read a prompt's own tokens after `prefix`."""
+        return self._read(prefix.layers, prefix.n_tokens, ids)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits [n, vocabulary] in float32 of hidden states [n, d_model], rounded as the model's dtype does."""
+        return torch.nn.functional.linear(hidden, self._head).float()
+
+    @torch.inference_mode()
+    def logprobs_of(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Log-probabilities [n, n_tokens] of some tokens after hidden states [n, d_model].
+
+        The tokens' own logits are computed in float32: in bfloat16 a logit near 20 moves in steps of 1/8.
+        """
+        chosen = torch.nn.functional.linear(hidden.float(), self._head[list(tokens)].float())
+        return chosen - self.logits(hidden).logsumexp(-1, keepdim=True)
+
+    @torch.inference_mode()
+    def decode_step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
+        """Append one token to every row and return the logits [n_rows, vocabulary] of what follows."""
+        device = self._head.device
+        slots = torch.arange(rows.n_slots, device=device)
+        hidden = self._body(
+            input_ids=torch.tensor(tokens, device=device).unsqueeze(1),
+            attention_mask=(slots <= rows.position.unsqueeze(1))[:, None, None, :],
+            position_ids=rows.position.unsqueeze(1),
+            past_key_values=rows.cache,
+        ).last_hidden_state
+        rows.position += rows.busy
+        return self.logits(hidden[:, 0])
+
+    def _empty(self) -> KV:
+        layers = self._read((), 0, (0,)).kv.layers
+        return KV(tuple((keys[:, :0], values[:, :0]) for keys, values in layers), 0)
+
+    def _read(self, before: tuple[tuple[Tensor, Tensor], ...], n_before: int, ids: Sequence[int]) -> Read:
+        cache = DynamicCache()
+        for layer_idx, (keys, values) in enumerate(before):
+            cache.update(keys.unsqueeze(0), values.unsqueeze(0), layer_idx)
+        tokens = torch.tensor([list(ids)], device=self._head.device)
+        hidden = self._body(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state[0]
+        own = tuple((layer.keys[0, :, n_before:], layer.values[0, :, n_before:]) for layer in cache.layers)
+        return Read(hidden, KV(own, len(ids)))
+
+
+class Rows:
+    """Answers that are decoded side by side: `n_rows` rows of `n_slots` tokens, which all begin with one prefix."""
+
+    def __init__(self, prefix: KV, n_rows: int, n_slots: int) -> None:
+        device = prefix.layers[0][0].device
+        self.n_slots = n_slots
+        self.n_prefix = prefix.n_tokens
+        self.position = torch.full((n_rows,), prefix.n_tokens, device=device)
+        """[n_rows] where the next token of each row goes."""
+        self.busy = torch.zeros(n_rows, dtype=torch.long, device=device)
+        """[n_rows] 1 where a row holds a request; idle rows stay where they are."""
+        self.cache = Cache(layers=[_RowsLayer(prefix, layer_idx, self) for layer_idx in range(len(prefix.layers))])
+
+    def place(self, row: int, own: KV) -> None:
+        """Begin a request in a row, after its prompt was read."""
+        end = self.n_prefix + own.n_tokens
+        for layer, (keys, values) in zip(self.cache.layers, own.layers, strict=True):
+            layer.keys[row, :, self.n_prefix : end] = keys
+            layer.values[row, :, self.n_prefix : end] = values
+        self.position[row] = end
+        self.busy[row] = 1
+
+    def free(self, row: int) -> None:
+        """End a row's request."""
+        self.position[row] = self.n_prefix
+        self.busy[row] = 0
+
+
+class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped
+    """Keys and values of one layer for all rows, written in place at each row's own position."""
+
+    def __init__(self, prefix: KV, layer_idx: int, rows: Rows) -> None:
+        super().__init__()
+        self._rows = rows
+        self.keys, self.values = (self._allocate(part, rows) for part in prefix.layers[layer_idx])
+        self.is_initialized = True
+
+    @staticmethod
+    def _allocate(prefix: Tensor, rows: Rows) -> Tensor:
+        n_heads, n_prefix, d_head = prefix.shape
+        slots = prefix.new_zeros(len(rows.position), n_heads, rows.n_slots, d_head)
+        slots[:, :, :n_prefix] = prefix
+        return slots
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write one token per row and return all slots; those past a row's position are masked."""
+        every = torch.arange(len(self._rows.position), device=key_states.device)
+        self.keys[every, :, self._rows.position] = key_states[:, :, 0]
+        self.values[every, :, self._rows.position] = value_states[:, :, 0]
+        return self.keys, self.values
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Do nothing: the slots exist from the start."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Tell length and offset that a mask covers."""
+        return self._rows.n_slots, 0
+
+    def get_seq_length(self) -> int:
+        """Tell the number of slots."""
+        return self._rows.n_slots
+
+    def get_max_length(self) -> int:
+        """Tell the number of slots."""
+        return self._rows.n_slots

@@ -1,0 +1,203 @@
+"""A language model from a folder, run in this process: answers in batches, shared prompt prefixes computed once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from latentese.errors import SettingError
+from latentese.lm.chat_format import ChatFormat, MarkedPrompt, Prompt
+from latentese.lm.decoding import Decoder
+from latentese.lm.engine import Engine
+from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request
+from latentese.lm.sampling import Answer
+from latentese.records import Usage
+from latentese.weights.load import load_causal_lm, load_tokenizer
+from latentese.weights.source import ModelSource
+
+SLOTS_STEP = 256
+"""Prompt and answer are given a multiple of this many slots, so that most requests can be decoded side by side."""
+
+Answered = TypeVar("Answered", Reply, MarkReply)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model and its tokenizer in memory."""
+
+    engine: Engine
+    format: ChatFormat
+    end_ids: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Chat:
+    """A conversation that waits for its answer."""
+
+    request: Request
+    prompt: Prompt
+    n_slots: int
+    reply: asyncio.Future[Reply]
+
+    @property
+    def group(self) -> tuple[tuple[int, ...], int]:
+        """What requests must have in common to be decoded side by side."""
+        return self.prompt.shared, self.n_slots
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """A marked text that waits to be read."""
+
+    prompt: MarkedPrompt
+    candidates: tuple[int, ...]
+    reply: asyncio.Future[MarkReply]
+
+
+class LocalLM:
+    """Chat and next-token probabilities of one transformers model, which is loaded when it is first asked.
+
+    Concurrent calls are answered together, yet every answer is a function of (model, request): see `lm.engine`.
+    Number format, device and `n_rows` belong to that function, and so to the name.
+    """
+
+    def __init__(self, source: ModelSource, dtype: str = "auto", device: str = "cpu", n_rows: int = 16) -> None:
+        if n_rows < 1:
+            raise SettingError("n_rows", n_rows, "at least 1")
+        self._source = source
+        self._dtype = native_dtype() if dtype == "auto" else dtype
+        self._device = device
+        self._n_rows = n_rows
+        self._chats: list[_Chat] = []
+        self._marks: list[_Marks] = []
+        self._writing: dict[Answer, _Chat] = {}
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Model, number format, device and rows."""
+        return f"{self._source.name}/{self._dtype}/{self._device}/rows={self._n_rows}"
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request; raises SettingError when prompt and answer do not fit into the model."""
+        prompt = self._loaded().format.prompt(request)
+        n_own = len(prompt.own) + request.max_tokens
+        self._check_length(len(prompt.shared) + n_own)
+        n_slots = len(prompt.shared) + math.ceil(n_own / SLOTS_STEP) * SLOTS_STEP
+        chat = _Chat(request, prompt, n_slots, asyncio.get_running_loop().create_future())
+        self._chats.append(chat)
+        return await self._answered(chat.reply)
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        """Read a marked text; raises SettingError for candidates that share a first token, or a text too long."""
+        loaded = self._loaded()
+        prompt = loaded.format.marked(request)
+        self._check_length(len(prompt.shared) + len(prompt.own))
+        candidates = loaded.format.first_tokens(request.candidates)
+        marks = _Marks(prompt, candidates, asyncio.get_running_loop().create_future())
+        self._marks.append(marks)
+        return await self._answered(marks.reply)
+
+    def _loaded(self) -> Loaded:
+        return load_local(str(self._source.folder()), self._dtype, self._device)
+
+    def _check_length(self, n_tokens: int) -> None:
+        longest = self._loaded().engine.max_tokens
+        if n_tokens > longest:
+            raise SettingError("prompt and answer tokens", n_tokens, f"at most {longest} for {self._source.name}")
+
+    async def _answered(self, reply: asyncio.Future[Answered]) -> Answered:
+        """Wait for an answer, with a worker running in this event loop."""
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+        return await reply
+
+    async def _work(self) -> None:
+        """Answer what waits until nothing does; between two steps others run, read answers and ask more."""
+        try:
+            await asyncio.sleep(0)
+            while self._chats or self._marks:
+                if self._marks:
+                    self._read(self._marks.pop(0))
+                    await asyncio.sleep(0)
+                else:
+                    await self._decode(self._chats[0].group)
+        except Exception as error:  # whoever waits gets it; nobody awaits the worker
+            self._abandon(error)
+        finally:
+            # A cancelled run leaves questions of a closed event loop behind.
+            self._chats, self._marks, self._writing = [], [], {}
+
+    def _abandon(self, error: Exception) -> None:
+        chats = (*self._chats, *self._writing.values())
+        replies: list[asyncio.Future[Any]] = [*(chat.reply for chat in chats), *(marks.reply for marks in self._marks)]
+        for reply in replies:
+            if not reply.done():
+                reply.set_exception(error)
+
+    def _read(self, marks: _Marks) -> None:
+        engine, prompt = self._loaded().engine, marks.prompt
+        hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[list(prompt.read_at)]
+        logprobs = engine.logprobs_of(hidden, marks.candidates).tolist()
+        usage = Usage(len(prompt.shared) + len(prompt.own))
+        if not marks.reply.done():
+            marks.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), usage))
+
+    async def _decode(self, group: tuple[tuple[int, ...], int]) -> None:
+        """Decode all waiting requests of a group, those included that arrive meanwhile."""
+        shared, n_slots = group
+        decoder = Decoder(self._loaded().engine, shared, self._n_rows, n_slots)
+        while True:
+            for chat in self._take(group, decoder):
+                answer = Answer(chat.request, self._loaded().end_ids, self._loaded().format.decode)
+                self._writing[answer] = chat
+                decoder.begin(chat.prompt.own, answer)
+                self._finish([answer] if answer.finish else [])
+            if decoder.is_idle:
+                return
+            self._finish(decoder.step())
+            await asyncio.sleep(0)
+
+    def _take(self, group: tuple[tuple[int, ...], int], decoder: Decoder) -> Iterator[_Chat]:
+        """Hand out waiting requests of the group, oldest first, while there is room."""
+        for chat in [chat for chat in self._chats if chat.group == group]:
+            if not decoder.has_room:
+                return
+            self._chats.remove(chat)
+            yield chat
+
+    def _finish(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            chat = self._writing.pop(answer)
+            usage = Usage(len(chat.prompt.shared) + len(chat.prompt.own), answer.n_tokens)
+            if answer.finish and not chat.reply.done():
+                chat.reply.set_result(Reply(answer.text, usage, answer.finish))
+
+
+@cache
+def load_local(folder: str, dtype: str, device: str) -> Loaded:
+    """Load a model and its tokenizer, once per process: explainers and simulators share the memory."""
+    tokenizer = load_tokenizer(Path(folder))
+    model = load_causal_lm(Path(folder), dtype, device)
+    chat_format = ChatFormat(tokenizer)
+    return Loaded(Engine(model), chat_format, chat_format.end_ids() | _end_ids(model.generation_config.eos_token_id))
+
+
+def native_dtype() -> str:
+    """bfloat16 where the processor multiplies it natively, else float32."""
+    # torch 2.6 to 2.13 have these two; the public `get_capabilities` came later than 2.6.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"
+
+
+def _end_ids(configured: int | list[int] | None) -> frozenset[int]:
+    if configured is None:
+        return frozenset()
+    return frozenset(configured) if isinstance(configured, list) else frozenset([configured])

@@ -1,0 +1,1 @@
+"""Patterns that need no language model, shared by explainers, simulators and evaluation."""

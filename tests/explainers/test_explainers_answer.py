@@ -1,0 +1,43 @@
+"""What models write, and what is kept of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from latentese.errors import AnswerError
+from latentese.explainers.answer import clean_answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (" names of cities.\nNext unit:", "names of cities"),
+        ("\n\n  names   of\tcities ", "names of cities"),
+        ("Fires on names of cities", "names of cities"),
+        ('"fires on: names of cities."', "names of cities"),
+        ("“names of cities”", "names of cities"),
+        ("'names' of cities, such as 'Rome'", "'names' of cities, such as 'Rome'"),
+        ("'Rome', 'Paris'", "'Rome', 'Paris'"),
+        ("the word <<of>>", "the word of"),
+        ("the ending '-ness'", "the ending '-ness'"),
+        ("日本の都市", "日本の都市"),
+    ],
+)
+def test_one_phrase_is_kept(answer: str, text: str) -> None:
+    assert clean_answer(answer, "Fires on", max_words=6) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "empty answer"),
+        ("  \n ", "empty answer"),
+        ("Fires on:", "empty answer"),
+        ("...", "empty answer"),
+        ("!?", "without words"),
+        ("one two three four five six seven", "7 words, at most 6"),
+    ],
+)
+def test_an_unusable_answer_says_why(answer: str, reason: str) -> None:
+    with pytest.raises(AnswerError, match=reason):
+        clean_answer(answer, "Fires on", max_words=6)

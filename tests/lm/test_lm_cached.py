@@ -1,0 +1,157 @@
+"""Nothing is asked twice: in one run, over runs, by several processes, and after kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sqlite3
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from latentese.errors import AnswerError, LatenteseError
+from latentese.lm.answers import AnswerStore
+from latentese.lm.cached import CachedLM
+from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
+from latentese.records import Usage
+
+QUESTION = Request((Message("user", 'a "quoted"\tquestion\u2028'),), max_tokens=5)
+MARKS = MarkRequest((Message("user", "a\t"),), (2,), ("0", "1"))
+
+
+@dataclass
+class Echo:
+    """Answers with the question and its place among those asked; fails on demand."""
+
+    name: str = "echo"
+    asked: list[object] = field(default_factory=list)
+    n_failures: int = 0
+
+    async def complete(self, request: Request) -> Reply:
+        self.asked.append(request)
+        await asyncio.sleep(0)
+        if self.n_failures:
+            self.n_failures -= 1
+            raise AnswerError("no answer today")
+        return Reply(f"{request.messages[-1].content}#{len(self.asked)}", Usage(3, 2), "stop")
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        self.asked.append(request)
+        return MarkReply(((-0.1, -2.345678901234567),), Usage(4))
+
+
+def test_an_answered_request_is_not_asked_again_in_another_run(tmp_path: Path) -> None:
+    first = asyncio.run(CachedLM(Echo(), tmp_path / "a.sqlite").complete(QUESTION))
+    again = Echo()
+    lm = CachedLM(again, tmp_path / "a.sqlite")
+    assert asyncio.run(lm.complete(QUESTION)) == first
+    assert again.asked == []
+    assert (lm.ledger.n_requests, lm.ledger.n_cached, lm.ledger.prompt_tokens) == (1, 1, 0)
+
+
+def test_marked_texts_come_back_bit_for_bit(tmp_path: Path) -> None:
+    asked = asyncio.run(CachedLM(Echo(), tmp_path / "a.sqlite").next_token_logprobs(MARKS))
+    kept = asyncio.run(CachedLM(Echo(), tmp_path / "a.sqlite").next_token_logprobs(MARKS))
+    assert asked == kept == MarkReply(((-0.1, -2.345678901234567),), Usage(4))
+
+
+def test_every_field_of_a_request_and_the_model_make_another_question(tmp_path: Path) -> None:
+    echo = Echo()
+    others = [
+        replace(QUESTION, messages=(Message("system", "b"), *QUESTION.messages)),
+        replace(QUESTION, messages=(Message("user", "b"),)),
+        replace(QUESTION, max_tokens=6),
+        replace(QUESTION, temperature=1.0),
+        replace(QUESTION, stop=("\n",)),
+        replace(QUESTION, sample_idx=1),
+        replace(QUESTION, messages=(Message("user", "x"), *QUESTION.messages), n_shared=1),
+    ]
+
+    async def ask_all() -> None:
+        lm = CachedLM(echo, tmp_path / "a.sqlite")
+        for request in (QUESTION, *others):
+            await lm.complete(request)
+        await CachedLM(Echo(name="other", asked=echo.asked), tmp_path / "a.sqlite").complete(QUESTION)
+
+    asyncio.run(ask_all())
+    assert len(echo.asked) == len(others) + 2
+
+
+def test_identical_requests_under_way_are_asked_once(tmp_path: Path) -> None:
+    echo = Echo()
+    lm = CachedLM(echo, tmp_path / "a.sqlite")
+
+    async def thrice() -> list[Reply]:
+        return await asyncio.gather(*(lm.complete(QUESTION) for _ in range(3)))
+
+    replies = asyncio.run(thrice())
+    assert len(set(replies)) == len(echo.asked) == 1
+    assert (lm.ledger.n_requests, lm.ledger.n_cached, lm.ledger.completion_tokens) == (3, 2, 2)
+
+
+def test_a_failure_is_not_kept_and_the_next_in_line_asks(tmp_path: Path) -> None:
+    echo = Echo(n_failures=1)
+    lm = CachedLM(echo, tmp_path / "a.sqlite")
+
+    async def thrice() -> list[Reply | BaseException]:
+        return await asyncio.gather(*(lm.complete(QUESTION) for _ in range(3)), return_exceptions=True)
+
+    failed, *answered = asyncio.run(thrice())
+    assert isinstance(failed, AnswerError)
+    assert len(set(answered)) == 1
+    assert len(echo.asked) == 2
+
+
+def test_the_first_of_two_answers_is_kept(tmp_path: Path) -> None:
+    one, other = AnswerStore(tmp_path / "a.sqlite"), AnswerStore(tmp_path / "a.sqlite")
+    assert one.put("m", "k", {"q": 1}, "first") == "first"
+    assert other.put("m", "k", {"q": 1}, "second") == "first"
+    assert other.get("m", "k", {"q": 2}) is None
+
+
+def _put_many(path: Path, worker: int, ready: multiprocessing.synchronize.Event) -> None:
+    ready.wait()
+    store = AnswerStore(path)
+    for i in range(20):
+        store.put("m", "k", [worker, i], f"{worker}.{i}")
+
+
+def test_several_processes_open_and_write_one_new_file(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("fork")
+    ready = spawn.Event()
+    workers = [spawn.Process(target=_put_many, args=(tmp_path / "a.sqlite", w, ready)) for w in range(4)]
+    for worker in workers:
+        worker.start()
+    ready.set()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    store = AnswerStore(tmp_path / "a.sqlite")
+    assert all(store.get("m", "k", [w, i]) == f"{w}.{i}" for w in range(4) for i in range(20))
+
+
+def _put_until_killed(path: Path) -> None:
+    store = AnswerStore(path)
+    for i in range(10):
+        store.put("m", "k", i, str(i))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_answers_survive_kill_9(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_put_until_killed, args=(tmp_path / "a.sqlite",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    store = AnswerStore(tmp_path / "a.sqlite")
+    assert [store.get("m", "k", i) for i in range(11)] == [*map(str, range(10)), None]
+    [(check,)] = sqlite3.connect(tmp_path / "a.sqlite").execute("PRAGMA integrity_check").fetchall()
+    assert check == "ok"
+
+
+def test_a_file_that_is_no_cache_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_text("not a database, " * 100)
+    with pytest.raises(LatenteseError, match=r"a\.sqlite: answer cache cannot be used"):
+        AnswerStore(tmp_path / "a.sqlite").get("m", "k", 1)

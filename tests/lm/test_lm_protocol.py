@@ -1,0 +1,37 @@
+"""Requests that make no sense are refused where they are made."""
+
+from __future__ import annotations
+
+import pytest
+
+from latentese.errors import SettingError
+from latentese.lm.protocol import MarkRequest, Message, Request
+
+USER = (Message("user", "abc"),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "setting"),
+    [
+        ({"messages": ()}, "messages"),
+        ({"messages": (*USER, Message("assistant", ""))}, "messages"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"n_shared": 1}, "n_shared"),
+    ],
+)
+def test_a_request_names_the_bad_setting(fields: dict[str, object], setting: str) -> None:
+    with pytest.raises(SettingError, match=f"^{setting}="):
+        Request(**({"messages": USER, "max_tokens": 1} | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("marks", [(), (0,), (2, 2), (3, 1), (4,)])
+def test_marks_ascend_inside_the_last_message(marks: tuple[int, ...]) -> None:
+    with pytest.raises(SettingError, match=r"ascending offsets in 1\.\.3"):
+        MarkRequest(USER, marks, ("a",))
+
+
+@pytest.mark.parametrize("candidates", [(), ("a", "")])
+def test_candidates_are_texts(candidates: tuple[str, ...]) -> None:
+    with pytest.raises(SettingError, match="candidates"):
+        MarkRequest(USER, (1,), candidates)
