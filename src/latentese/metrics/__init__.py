@@ -1,0 +1,1 @@
+"""Pure functions of numbers: correlations, intervals, score tables. No tensors, no models."""

@@ -1,0 +1,96 @@
+"""Bootstrap intervals: documents are resampled, because tokens of one document are not independent.
+
+A mean over units resamples units too, and documents anew for every unit drawn. Percentile intervals, seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from latentese.errors import SettingError
+from latentese.metrics.correlation import Floats, Metric
+
+
+class Interval(NamedTuple):
+    """A value and its interval; None where they are not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are computed."""
+
+    n_boot: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_boot < 1:
+            raise SettingError("n_boot", self.n_boot, "at least 1 resample")
+        if not 0 < self.level < 1:
+            raise SettingError("level", self.level, "between 0 and 1")
+
+
+def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Interval:
+    """Interval of one unit's metric over its documents: sums [n_documents, n_sums]."""
+    if not len(sums):
+        return Interval(None, None, None)
+    return _interval(float(metric(sums.sum(axis=0))), _resample(sums, metric, bootstrap, stream=0), bootstrap)
+
+
+def mean_interval(units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap) -> Interval:
+    """Interval of the mean of a metric over units: one [n_documents, n_sums] per unit.
+
+    Units whose metric is not defined are left out: count them beside the mean.
+    """
+    values = [float(metric(sums.sum(axis=0))) for sums in units]
+    kept = [i for i, value in enumerate(values) if np.isfinite(value)]
+    if not kept:
+        return Interval(None, None, None)
+    resampled = np.stack([_resample(units[i], metric, bootstrap, stream=i) for i in kept])
+    return _interval(float(np.mean([values[i] for i in kept])), _resample_units(resampled, bootstrap), bootstrap)
+
+
+def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, bootstrap: Bootstrap) -> Interval:
+    """Interval of the mean of `metric(second) - metric(first)` over units.
+
+    A pair's rows are the same documents in the same order: both sides are resampled alike.
+    """
+    paired = [np.stack(pair, axis=1) for pair in units]  # [n_documents, 2, n_sums]
+    return mean_interval(paired, lambda sums: metric(sums[..., 1, :]) - metric(sums[..., 0, :]), bootstrap)
+
+
+def _resample(sums: Floats, metric: Metric, bootstrap: Bootstrap, stream: int) -> Floats:
+    """Metric of `n_boot` resamples of the documents: [n_boot]."""
+    rng = np.random.default_rng([bootstrap.seed, stream])
+    n_documents = len(sums)
+    weights = rng.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=bootstrap.n_boot)
+    return metric(np.tensordot(weights.astype(np.float64), sums, axes=1))
+
+
+def _resample_units(resampled: Floats, bootstrap: Bootstrap) -> Floats:
+    """Means over resampled units, each with an own resample of its documents: [n_units, n_boot] -> [n_boot]."""
+    n_units, n_boot = resampled.shape
+    rng = np.random.default_rng([bootstrap.seed, n_units, n_boot])
+    unit = rng.integers(n_units, size=(n_boot, n_units))
+    draw = rng.integers(n_boot, size=(n_boot, n_units))
+    drawn = resampled[unit, draw]
+    n_defined = np.isfinite(drawn).sum(axis=1)
+    return np.where(n_defined > 0, np.nansum(drawn, axis=1) / np.maximum(n_defined, 1), np.nan)
+
+
+def _interval(value: float, resampled: Floats, bootstrap: Bootstrap) -> Interval:
+    """Percentiles of the resamples in which the metric is defined."""
+    defined = resampled[np.isfinite(resampled)]
+    if not np.isfinite(value) or not defined.size:
+        return Interval(None, None, None)
+    tail = (1 - bootstrap.level) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,69 @@
+"""What the loop hands to its arms, and what an arm is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from latentese.records import Example, Explanation, Unit
+
+CounterexampleKind = Literal["false_positive", "false_negative"]
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A context in which a simulation and the unit disagree."""
+
+    example: Example
+    expected: tuple[float, ...]
+    """What the simulator expects at each token, on its own scale."""
+    kind: CounterexampleKind
+    """`false_positive`: expected to fire, silent; `false_negative`: fires, expected to be silent."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an arm may show its language model in one round; all of it from `explain` documents."""
+
+    originals: tuple[Example, ...]
+    """What the first explanation was written from, strongest first."""
+    counterexamples: tuple[Counterexample, ...]
+    """Where the arm's current explanation is wrong."""
+    extras: tuple[Example, ...]
+    """As many ordinary examples, not shown before."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Contexts that an arm shows in one round, beside the originals."""
+
+    false_positives: tuple[int, ...] = ()
+    false_negatives: tuple[int, ...] = ()
+    extra_examples: tuple[int, ...] = ()
+
+    @property
+    def contexts(self) -> frozenset[int]:
+        """All of them."""
+        return frozenset(self.false_positives + self.false_negatives + self.extra_examples)
+
+
+class Arm(Protocol):
+    """One way to write another explanation: a revision, or a control of it."""
+
+    @property
+    def name(self) -> str:
+        """Name in every table."""
+        ...
+
+    def shows(self, evidence: Evidence) -> Shown:
+        """Say which part of the evidence this arm uses."""
+        ...
+
+    async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
+        """Write explanation number `revision` of this arm; `text=None` and `error` when there is no usable answer."""
+        ...
+
+
+def contexts_of(counterexamples: tuple[Counterexample, ...], kind: CounterexampleKind) -> tuple[int, ...]:
+    """Context numbers of one kind of counterexample, in the order given."""
+    return tuple(item.example.context.context for item in counterexamples if item.kind == kind)

@@ -1,0 +1,208 @@
+"""The loop: per unit and arm, find counterexamples, propose, score on `select`, keep what is better.
+
+All units and arms go through a round together, so that a language model answers them in batches; a unit's course
+depends on its own answers alone. Both arms follow the same rule, and neither sees a `test` document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from latentese import schemas
+from latentese.errors import SettingError
+from latentese.metrics.correlation import pearson
+from latentese.metrics.scores import sums_by_document
+from latentese.records import Example, Explanation, Unit
+from latentese.refinement.base import Arm, Evidence, Shown
+from latentese.refinement.mine import MineSettings, draw_candidates, mine
+from latentese.scorers.simulation import SimulationScorer
+from latentese.scorers.table import Question, simulation_rows
+from latentese.simulators.base import Simulator
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """When the loop goes on and what it accepts."""
+
+    n_rounds: int = 3
+    patience: int = 2
+    """Rejections in a row after which an arm gives up a unit."""
+    min_gain: float = 0.01
+    """A child is accepted when its `select` score is above its parent's by more than this."""
+    mining: MineSettings = field(default_factory=MineSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("n_rounds", "patience"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"refinement.{name}", getattr(self, name), "at least 1")
+        if self.min_gain < 0:
+            raise SettingError("refinement.min_gain", self.min_gain, "0 or more")
+
+
+class UnitExamples(Protocol):
+    """Where the loop reads a unit's examples; a pool may be large, so it is read when needed."""
+
+    def originals(self, explanation: Explanation) -> Sequence[Example]:
+        """Return the `explain` examples that a first explanation was written from, strongest first."""
+        ...
+
+    def pool(self, unit: int) -> Sequence[Example]:
+        """Return all pool contexts of `explain` documents with the unit's activations, silent ones included."""
+        ...
+
+    def select(self, unit: int) -> Sequence[Example]:
+        """Return the unit's `select` examples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where one unit stands in one arm."""
+
+    unit: Unit
+    arm: str
+    initial: Explanation
+    current: Explanation
+    score: float | None
+    """`select` score of the current explanation; None where it is not defined."""
+    shown: frozenset[int]
+    n_rejected: int = 0
+    """Rejections in a row."""
+    is_over: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one round did to one course."""
+
+    course: Course
+    """After the round."""
+    child: Explanation | None
+    decision: dict[str, object]
+    """A row of DECISIONS."""
+    simulations: pl.DataFrame
+    """The child on `select`: rows of SIMULATIONS."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Runs rounds over units; holds what they share."""
+
+    simulator: Simulator
+    arms: Mapping[str, Arm]
+    examples: UnitExamples
+    settings: LoopSettings
+
+    def start(self, unit: Unit, initial: Explanation, score: float | None) -> list[Course]:
+        """Begin one course per arm, all from the first explanation."""
+        shown = frozenset(initial.examples)
+        return [Course(unit, arm, initial, initial, score, shown) for arm in self.arms]
+
+    async def run_round(self, courses: Sequence[Course], round_idx: int) -> list[Step]:
+        """Take every course that is not over one step further, concurrently; steps in the order of courses."""
+        return list(await asyncio.gather(*(self._step(c, round_idx) for c in courses if not c.is_over)))
+
+    async def _step(self, course: Course, round_idx: int) -> Step:
+        evidence = await self._evidence(course, round_idx)
+        if not evidence.counterexamples:
+            return _stop(course, round_idx, "no counterexample left in the pool")
+        arm = self.arms[course.arm]
+        shown = arm.shows(evidence)
+        child = await arm.propose(course.unit, course.current, evidence, revision=round_idx)
+        if child.text is None:
+            return self._decide(course, child, shown, None, f"no usable answer: {child.error}")
+        if child.text == course.current.text:
+            return self._decide(course, child, shown, None, "the same words as its parent")
+        examples = self.examples.select(course.unit.unit)
+        judgements = await SimulationScorer(self.simulator).judge(child, examples)
+        question = Question(child.explanation, course.unit.unit, self.simulator.name, "none", "select")
+        return self._decide(course, child, shown, simulation_rows(question, examples, judgements))
+
+    async def _evidence(self, course: Course, round_idx: int) -> Evidence:
+        """Counterexamples to the current explanation, and as many ordinary examples; nothing shown before."""
+        pool = self.examples.pool(course.unit.unit)
+        candidates = draw_candidates(pool, course.shown, self.settings.mining)
+        simulations = await self.simulator.simulate(course.current, [example.context for example in candidates])
+        counterexamples = mine(candidates, simulations, self.settings.mining)
+        extras = draw_extras(pool, course.shown, len(counterexamples), [self.settings.mining.seed, round_idx])
+        return Evidence(tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras))
+
+    def _decide(
+        self, course: Course, child: Explanation, shown: Shown, simulations: pl.DataFrame | None, why: str = ""
+    ) -> Step:
+        score = None if simulations is None else select_score(simulations)
+        # A parent without a score predicts nothing, as a correlation of 0 would.
+        gain = None if score is None else score - (course.score or 0.0)
+        accepted = gain is not None and gain > self.settings.min_gain
+        if gain is not None:
+            why = f"gain {gain:+.3f} on select, {'above' if accepted else 'not above'} {self.settings.min_gain}"
+        n_rejected = 0 if accepted else course.n_rejected + 1
+        after = replace(
+            course,
+            current=child if accepted else course.current,
+            score=score if accepted else course.score,
+            shown=course.shown | shown.contexts,
+            n_rejected=n_rejected,
+            is_over=n_rejected >= self.settings.patience,
+        )
+        decision = _decision(course, child, score, accepted, why or "no score on select") | {
+            "false_positives": list(shown.false_positives),
+            "false_negatives": list(shown.false_negatives),
+            "extra_examples": list(shown.extra_examples),
+        }
+        return Step(after, child, decision, simulations if simulations is not None else schemas.SIMULATIONS.to_frame())
+
+
+def draw_extras(pool: Sequence[Example], shown: frozenset[int], n_extras: int, seed: Sequence[int]) -> list[Example]:
+    """Draw ordinary examples in which the unit fires, not shown before, one per document; strongest first."""
+    firing = [example for example in pool if example.max_act > 0 and example.context.context not in shown]
+    drawn: dict[int, Example] = {}
+    for i in np.random.default_rng([*seed, pool[0].unit if pool else 0]).permutation(len(firing)):
+        drawn.setdefault(firing[i].context.document, firing[i])
+    chosen = list(drawn.values())[:n_extras]
+    return sorted(chosen, key=lambda example: (-example.max_act, example.context.context))
+
+
+def select_score(simulations: pl.DataFrame) -> float | None:
+    """Correlation over all judged `select` contexts; None where it is not defined."""
+    _, sums = sums_by_document(simulations)
+    value = float(pearson(sums.sum(axis=0))) if len(sums) else float("nan")
+    return value if np.isfinite(value) else None
+
+
+def _decision(course: Course, child: Explanation, score: float | None, accepted: bool, why: str) -> dict[str, object]:
+    return {
+        "unit": course.unit.unit,
+        "arm": course.arm,
+        "round": child.revision,
+        "parent": course.current.explanation,
+        "child": child.explanation,
+        "select_parent": course.score,
+        "select_child": score,
+        "accepted": accepted,
+        "why": why,
+    }
+
+
+def _stop(course: Course, round_idx: int, why: str) -> Step:
+    decision = {
+        "unit": course.unit.unit,
+        "arm": course.arm,
+        "round": round_idx,
+        "parent": course.current.explanation,
+        "child": None,
+        "select_parent": course.score,
+        "select_child": None,
+        "accepted": False,
+        "why": why,
+        "false_positives": [],
+        "false_negatives": [],
+        "extra_examples": [],
+    }
+    return Step(replace(course, is_over=True), None, decision, schemas.SIMULATIONS.to_frame())

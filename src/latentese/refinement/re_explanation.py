@@ -1,0 +1,37 @@
+"""The control of revision: explain afresh, from as many more examples, without counterexamples or a parent's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from latentese.explainers.base import Explainer, explanation_id
+from latentese.records import Explanation, Unit
+from latentese.refinement.base import Evidence, Shown
+
+
+@dataclass(frozen=True)
+class ReExplanation:
+    """Gives an explainer the original examples and as many ordinary ones as revision gets counterexamples.
+
+    The explainer must show what it is given: its choice of examples needs room for the extra ones, which come as kind
+    `quantile`.
+    """
+
+    explainer: Explainer
+    name: str = "re_explanation"
+
+    def shows(self, evidence: Evidence) -> Shown:
+        """Name the extra examples."""
+        return Shown(extra_examples=tuple(example.context.context for example in evidence.extras))
+
+    async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
+        """Explain from the originals and the extras; `parent` is named for the lineage alone."""
+        extras = tuple(replace(example, kind="quantile") for example in evidence.extras)
+        written = await self.explainer.explain(unit, (*evidence.originals, *extras))
+        return replace(
+            written,
+            explanation=explanation_id(unit.unit, self.name, revision),
+            explainer=self.name,
+            revision=revision,
+            parent=parent.explanation,
+        )

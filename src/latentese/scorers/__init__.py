@@ -1,0 +1,1 @@
+"""Scorers: one judgement per example, never an average."""

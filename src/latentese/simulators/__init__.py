@@ -1,0 +1,1 @@
+"""Simulators: what a unit would do in a context, judging by its explanation alone."""

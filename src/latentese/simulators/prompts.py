@@ -1,0 +1,97 @@
+"""The all-at-once prompt: one token per line with its activation, or with a mark where the activation is not known.
+
+Texts and explanations come from outside. A token fills one line whatever is in it: what does not print is escaped,
+so no tab or newline of a token can end its line, and an explanation is one line too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from latentese.lm.protocol import Message
+
+UNKNOWN = "unknown"
+MAX_EXPLANATION = 400
+"""Characters of an explanation that are shown."""
+
+SYSTEM = (
+    "A neuron inside a language model reads a text token by token and reacts to each token with an activation, "
+    "a whole number from 0 (no reaction) to 9 (strongest). You are told what the neuron reacts to. "
+    "Give the activation on every token of the text: one line per token, the token, a tab, the activation. "
+    "Most tokens get 0. Where an activation is not known yet, the line says unknown."
+)
+
+
+class Worked(NamedTuple):
+    """A worked example: the activations before `n_unknown` stay hidden, the others are revealed."""
+
+    explanation: str
+    n_unknown: int
+    lines: tuple[tuple[str, int], ...]
+
+
+WORKED = (
+    Worked(
+        "boats and ships",
+        6,
+        (
+            ("The", 0), (" old", 0), (" ferry", 9), (" left", 1), (" the", 0), (" harbour", 3), (" at", 0),
+            (" dawn", 0), (",", 0), (" and", 0), (" two", 0), (" fishing", 3), (" boats", 9), (" followed", 0),
+            (" it", 1), (" past", 0), (" the", 0), (" light", 1), ("house", 1), (".", 0), (" Nobody", 0),
+            (" on", 0), (" the", 0), (" hill", 0), (" was", 0), (" awake", 0), (".", 0),
+        ),
+    ),
+    Worked(
+        "the number after a currency sign",
+        3,
+        (
+            ("Tickets", 0), (" cost", 0), (" $", 2), ("14", 9), (" for", 0), (" adults", 0), (" and", 0),
+            (" $", 2), ("6", 9), (" for", 0), (" the", 0), (" 30", 0), (" children", 0), (" of", 0),
+            (" class", 0), (" 4", 0), (";", 0), (" lunch", 0), (" was", 0), (" £", 2), ("3", 9), (".", 0),
+        ),
+    ),
+    Worked(
+        "words of anger",
+        8,
+        (
+            ("She", 0), (" cut", 0), (" the", 0), (" bread", 0), (",", 0), (" poured", 0), (" some", 0),
+            (" tea", 0), (" and", 0), (" waited", 0), (" by", 0), (" the", 0), (" window", 0), (".", 0),
+            ("\\n", 0), ("It", 0), (" rained", 0), (" until", 0), (" noon", 0), (".", 0),
+        ),
+    ),
+)  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """Escape everything that does not print: a tab becomes a backslash and a t."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shared_messages() -> tuple[Message, ...]:
+    """Return what every question begins with: the task and the worked examples, nothing of any unit."""
+    messages = [Message("system", SYSTEM)]
+    for worked in WORKED:
+        shown = [
+            f"{token}\t{UNKNOWN if i < worked.n_unknown else act}\n" for i, (token, act) in enumerate(worked.lines)
+        ]
+        messages += [_question(worked.explanation), Message("assistant", "".join(shown))]
+    return tuple(messages)
+
+
+def unit_messages(explanation: str, tokens: Sequence[str]) -> tuple[tuple[Message, Message], tuple[int, ...]]:
+    """Ask about one text; also returns, of each token, where in the last message its activation would stand."""
+    lines: list[str] = []
+    marks: list[int] = []
+    offset = 0
+    for token in tokens:
+        shown = f"{visible(token)}\t"
+        marks.append(offset + len(shown))
+        lines.append(f"{shown}{UNKNOWN}\n")
+        offset += len(lines[-1])
+    return (_question(explanation), Message("assistant", "".join(lines))), tuple(marks)
+
+
+def _question(explanation: str) -> Message:
+    one_line = visible(" ".join(explanation.split()))[:MAX_EXPLANATION]
+    return Message("user", f"The neuron reacts to: {one_line}")

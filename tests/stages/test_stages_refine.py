@@ -1,0 +1,171 @@
+"""The refine stage on a small study: what helps is accepted, what does not is not, and both arms obey one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+from scored_study import Study, write_study
+from toy_units import WordListSimulator, make_explanation
+
+from latentese import schemas
+from latentese.errors import ArtifactError, SettingError
+from latentese.lm.protocol import Reply, Request
+from latentese.records import Example, Explanation, Unit, Usage
+from latentese.refinement.base import Arm
+from latentese.refinement.re_explanation import ReExplanation
+from latentese.refinement.revise import Reviser
+from latentese.stages.refine import RefineInputs, RefineSettings, refine
+from latentese.stages.score import ScoreSettings, score
+from latentese.store.tables import read_explanations, read_table
+
+SETTINGS = RefineSettings(
+    "reader", threshold=0.97, n_rounds=3, patience=2, n_candidates=40, expected_high=0.5, n_boot=20
+)
+
+
+class Answers:
+    """A language model given as a function of the question."""
+
+    name = "answers"
+
+    def __init__(self, answer: Callable[[str], str]) -> None:
+        self.answer = answer
+
+    async def complete(self, request: Request) -> Reply:
+        return Reply(self.answer(request.messages[-2].content), Usage(10, 2), "stop")
+
+
+class SameAgain:
+    """An explainer that always says the same."""
+
+    name = "reader"
+
+    async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation:
+        return make_explanation("w9", unit.unit, examples=tuple(e.context.context for e in examples))
+
+
+def improve(question: str) -> str:
+    """Unit 4 lacks a word; unit 1 has one too many."""
+    return "w4 w5" if "w4" in question.splitlines()[0] else "w1"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> RefineInputs:
+    folder = tmp_path_factory.mktemp("study")
+    study: Study = write_study(folder)
+    simulators = {"words": WordListSimulator()}
+    scores = score(
+        study.contexts, study.examples, study.explanations, simulators, ScoreSettings(n_boot=20), folder / "scores"
+    )
+    return RefineInputs(study.contexts, study.examples, study.explanations, scores)
+
+
+def arms(answer: Callable[[str], str]) -> dict[str, Arm]:
+    return {"revision": Reviser(Answers(answer)), "re_explanation": ReExplanation(SameAgain())}
+
+
+def run(
+    inputs: RefineInputs, out: Path, answer: Callable[[str], str] = improve, settings: RefineSettings = SETTINGS
+) -> Path:
+    return refine(inputs, WordListSimulator(), arms(answer), settings, out)
+
+
+@pytest.fixture(scope="module")
+def refined(inputs: RefineInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(inputs, tmp_path_factory.mktemp("refined") / "refined")
+
+
+def decisions(refined: Path) -> pl.DataFrame:
+    return read_table(refined / "decisions.parquet", schemas.DECISIONS)
+
+
+def test_better_explanations_are_accepted_and_the_control_is_not(refined: Path) -> None:
+    finals = read_table(refined / "finals.parquet", schemas.FINALS)
+    ends = {(row["unit"], row["arm"]): row["explanation"] for row in finals.to_dicts()}
+    assert ends == {
+        (0, "initial"): "0.reader.0", (0, "revision"): "0.reader.0", (0, "re_explanation"): "0.reader.0",
+        (1, "initial"): "1.reader.0", (1, "revision"): "1.revision.1", (1, "re_explanation"): "1.reader.0",
+        (4, "initial"): "4.reader.0", (4, "revision"): "4.revision.1", (4, "re_explanation"): "4.reader.0",
+    }  # fmt: skip
+    assert dict(finals.group_by("unit").agg(pl.col("refined").all()).iter_rows()) == {0: False, 1: True, 4: True}
+
+
+def test_test_scores_are_of_finals_only_and_select_scores_of_all(refined: Path) -> None:
+    scores = read_table(refined / "scores.parquet", schemas.SCORES).filter(contexts="top_and_random")
+    assert set(scores.filter(split="test")["explanation"]) == {"1.revision.1", "4.revision.1"}
+    assert scores.filter(split="test", explanation="1.revision.1")["value"].item() == pytest.approx(1)
+    assert set(scores.filter(split="select")["explanation"]) >= {"1.re_explanation.1", "4.re_explanation.2"}
+
+
+def test_decisions_say_what_was_shown_and_why(refined: Path) -> None:
+    table = decisions(refined)
+    first = table.filter(unit=4, arm="revision", round=1).to_dicts()[0]
+    assert first["accepted"] and first["why"].startswith("gain +")
+    assert first["select_child"] > first["select_parent"]
+    assert first["false_negatives"] and not first["extra_examples"]
+    control = table.filter(unit=4, arm="re_explanation", round=1).to_dicts()[0]
+    assert len(control["extra_examples"]) == len(first["false_positives"] + first["false_negatives"])
+    assert not control["false_positives"] + control["false_negatives"]
+
+
+def test_patience_ends_an_arm(refined: Path) -> None:
+    assert decisions(refined).filter(arm="re_explanation")["round"].max() == SETTINGS.patience
+
+
+def test_evidence_is_of_explain_documents_never_shown_before_one_per_document(
+    refined: Path, inputs: RefineInputs
+) -> None:
+    contexts = read_table(inputs.contexts / "contexts.parquet", schemas.CONTEXTS)
+    initial = {
+        e.unit: e for e in read_explanations(inputs.explanations / "explanations.jsonl") if e.explainer == "reader"
+    }
+    for (unit, _), rows in decisions(refined).group_by(["unit", "arm"], maintain_order=True):
+        seen = set(initial[int(unit)].examples)  # type: ignore[call-overload]
+        for row in rows.to_dicts():
+            shown = row["false_positives"] + row["false_negatives"] + row["extra_examples"]
+            found = contexts.filter(pl.col("context").is_in(shown))
+            assert set(found["split"]) <= {"explain"}
+            assert found["document"].n_unique() == len(shown)
+            assert not seen & set(shown)
+            seen |= set(shown)
+
+
+def test_new_explanations_name_their_parents(refined: Path) -> None:
+    parents = {e.explanation: e.parent for e in read_explanations(refined / "explanations.jsonl")}
+    assert parents["4.revision.1"] == "4.reader.0"
+    assert set(decisions(refined)["child"].drop_nulls()) == set(parents)
+
+
+def test_failed_answers_and_repeated_words_are_rejected_with_a_reason(inputs: RefineInputs, tmp_path: Path) -> None:
+    out = run(inputs, tmp_path / "out", lambda question: "" if "w9" in question.splitlines()[0] else "w4")
+    why = {
+        row["unit"]: (row["accepted"], row["why"]) for row in decisions(out).filter(arm="revision", round=1).to_dicts()
+    }
+    assert why == {1: (False, "no usable answer: empty answer"), 4: (False, "the same words as its parent")}
+
+
+def test_the_same_inputs_give_the_same_bytes(refined: Path, inputs: RefineInputs, tmp_path: Path) -> None:
+    again = run(inputs, tmp_path / "again")
+    for file in sorted(refined.iterdir()):
+        assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def test_nothing_under_the_threshold_leaves_everything_as_it_was(inputs: RefineInputs, tmp_path: Path) -> None:
+    settings = RefineSettings("reader", threshold=-1.0)
+    out = run(inputs, tmp_path / "out", settings=settings)
+    assert decisions(out).height == 0 == len(read_explanations(out / "explanations.jsonl"))
+    assert not read_table(out / "finals.parquet", schemas.FINALS)["refined"].any()
+
+
+def test_what_cannot_be_refined_stops_with_one_line(inputs: RefineInputs, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"refinement\.explainer"):
+        run(inputs, tmp_path / "out", settings=RefineSettings("nobody"))
+    with pytest.raises(SettingError, match="n_rounds"):
+        run(inputs, tmp_path / "out", settings=RefineSettings("reader", n_rounds=0))
+    other = WordListSimulator()
+    other.name = "unscored"
+    with pytest.raises(ArtifactError, match=r"no select score by unscored"):
+        refine(inputs, other, arms(improve), SETTINGS, tmp_path / "out")

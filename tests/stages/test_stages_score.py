@@ -1,0 +1,132 @@
+"""The score stage on a small study whose explanations are known to be right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pytest
+from scored_study import Study, write_study
+from toy_units import WordListSimulator, make_context, make_example
+
+from latentese import schemas
+from latentese.errors import AnswerError, SettingError
+from latentese.lm.protocol import MarkReply, MarkRequest
+from latentese.simulators.all_at_once import AllAtOnceSimulator
+from latentese.simulators.base import Simulator
+from latentese.simulators.token_table import TokenTableSimulator
+from latentese.stages.score import ScoreSettings, draw_examples, score
+from latentese.store.artifact import open_artifact
+from latentese.store.tables import read_table
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+class Mute:
+    """A language model that never answers."""
+
+    name = "mute"
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        raise AnswerError("no answer today")
+
+
+SIMULATORS: Mapping[str, Simulator] = {"token_table": TokenTableSimulator(), "words": WordListSimulator()}
+SETTINGS = ScoreSettings(n_boot=50)
+
+
+def run(
+    study: Study, out: Path, settings: ScoreSettings = SETTINGS, simulators: Mapping[str, Simulator] = SIMULATORS
+) -> Path:
+    return score(study.contexts, study.examples, study.explanations, simulators, settings, out)
+
+
+@pytest.fixture(scope="module")
+def scored(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(study, tmp_path_factory.mktemp("scored") / "scores")
+
+
+def values(scored: Path, **where: object) -> dict[int, float | None]:
+    scores = read_table(scored / "scores.parquet", schemas.SCORES)
+    found = scores.filter(contexts="top_and_random", split="test").filter(**where)
+    return dict(zip(found["unit"].to_list(), found["value"].to_list(), strict=True))
+
+
+def test_right_explanations_score_one_and_others_do_not(scored: Path) -> None:
+    right = values(scored, simulator="words", control="none")
+    assert set(right) == {0, 1, 4}  # unit 2 has no explanation in words
+    assert right[0] == pytest.approx(1)
+    assert right[1] is not None and 0.2 < right[1] < 0.95
+    wrong = values(scored, simulator="words", control="wrong_explanation")
+    assert all(value is None or value < 0.3 for value in wrong.values())
+
+
+def test_simulators_judge_only_what_they_read(scored: Path) -> None:
+    simulations = read_table(scored / "simulations.parquet", schemas.SIMULATIONS)
+    assert set(simulations.filter(simulator="token_table")["explanation"].unique()) == {
+        f"{u}.table.0" for u in (0, 1, 2, 4)
+    }
+    assert set(simulations["split"].unique()) == {"select", "test"}
+    assert set(simulations["kind"].unique()) == {"top", "random"}
+
+
+def test_the_control_is_recorded_and_another_units(scored: Path) -> None:
+    counts = open_artifact(scored, "scores").manifest.counts
+    wrong = counts["wrong_explanations"]["words"]
+    assert set(wrong) == {"0.reader.0", "1.reader.0", "4.reader.0"} == set(wrong.values())
+    assert all(own != other for own, other in wrong.items())
+    assert (counts["n_explanations"], counts["n_without_text"]) == (8, 5)
+
+
+def test_no_document_is_in_two_splits(scored: Path, study: Study) -> None:
+    simulations = read_table(scored / "simulations.parquet", schemas.SIMULATIONS)
+    explained = read_table(study.examples / "examples.parquet", schemas.EXAMPLES).filter(split="explain")["context"]
+    contexts = read_table(study.contexts / "contexts.parquet", schemas.CONTEXTS)
+    documents = {split: set(simulations.filter(split=split)["document"]) for split in ("select", "test")}
+    documents["explain"] = set(contexts.filter(pl.col("context").is_in(explained.to_list()))["document"])
+    assert sum(map(len, documents.values())) == len(set().union(*documents.values()))
+
+
+def test_the_same_inputs_give_the_same_bytes(scored: Path, study: Study, tmp_path: Path) -> None:
+    again = run(study, tmp_path / "again")
+    for name in ("simulations.parquet", "scores.parquet", "manifest.json"):
+        assert (again / name).read_bytes() == (scored / name).read_bytes()
+
+
+def test_limits_spare_a_costly_simulator_and_failures_are_rows(study: Study, tmp_path: Path) -> None:
+    limit = {"n_units": 2, "n_contexts": 4, "splits": ["test"], "explainers": ["reader"]}
+    settings = ScoreSettings(limits={"all_at_once": limit}, n_boot=10)
+    out = run(study, tmp_path / "limited", settings, {"all_at_once": AllAtOnceSimulator(Mute())})
+    simulations = read_table(out / "simulations.parquet", schemas.SIMULATIONS)
+    assert simulations["unit"].n_unique() == 2
+    assert simulations.height == 2 * 2 * 4
+    assert set(simulations["error"]) == {"no answer today"}
+    scores = read_table(out / "scores.parquet", schemas.SCORES)
+    assert scores["value"].null_count() == scores.height > 0
+    assert open_artifact(out, "scores").manifest.counts["simulators"]["all_at_once"] == {"n_judged": 0, "n_failed": 16}
+
+
+def test_a_draw_of_examples_keeps_both_kinds() -> None:
+    examples = [make_example(make_context(i, "a b"), {"b"}, "top" if i < 7 else "random") for i in range(10)]
+    drawn = draw_examples(examples, 4, seed=1)
+    assert [example.kind for example in drawn] == ["top", "top", "random", "random"]
+    assert [e.kind for e in draw_examples(examples, 8, seed=1)].count("random") == 3
+    assert draw_examples(examples, None, 1) == draw_examples(examples, 10, 1) == examples
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"splits": ("train",)}, "scoring.splits"),
+        ({"limits": {"words": {"n_units": 0}}}, "n_units"),
+        ({"limits": {"nobody": {"n_units": 1}}}, "scoring.limits"),
+    ],
+)
+def test_bad_settings_stop_at_once(study: Study, tmp_path: Path, settings: dict[str, object], named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        run(study, tmp_path / "bad", ScoreSettings(**settings))  # type: ignore[arg-type]
+    assert not (tmp_path / "bad").exists()
