@@ -1,0 +1,1 @@
+"""What a run found, for people: metrics, figures, a static web page and a table for the terminal."""

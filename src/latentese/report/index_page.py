@@ -1,0 +1,199 @@
+"""What the first page shows: cards, findings and charts per target, and the rows of the list of units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from latentese.report.charts import Chart, Row, curve, density_histogram, forest, mirrored_histogram, slopes
+from latentese.report.inputs import Target
+from latentese.report.page import LABELS, percent, score, script_json
+from latentese.report.statements import Statement, statements
+from latentese.report.visible import visible
+
+COLUMNS = (
+    ("unit", "unit"),
+    ("target", "target"),
+    ("text", "explanation"),
+    ("score", "score on test"),
+    ("wrong", "other unit\u2019s"),
+    ("density", "density"),
+    ("status", "status"),
+)
+"""Columns of the list, in order: key and heading."""
+
+MAX_LIST_TEXT = 300
+"""Characters of an explanation in the list; its own page has all of it."""
+
+
+class CardView(NamedTuple):
+    """One figure of the summary."""
+
+    name: str
+    value: str
+    sub: str = ""
+    lead: bool = False
+
+
+class FigureView(NamedTuple):
+    """One chart with its heading and, below it, what to bear in mind."""
+
+    name: str
+    chart: Chart
+    note: str = ""
+
+
+class TargetView(NamedTuple):
+    """One target's part of the first page."""
+
+    name: str
+    about: str
+    cards: list[CardView]
+    statements: list[Statement]
+    score_charts: list[FigureView]
+    charts: list[FigureView]
+    by: list[dict[str, Any]]
+
+
+def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> TargetView:
+    """Gather everything the first page says about one target."""
+    return TargetView(
+        name=target.name,
+        about=_about(summary),
+        cards=_cards(summary),
+        statements=statements(summary),
+        score_charts=_score_charts(study, summary),
+        charts=_charts(target, study, summary),
+        by=_by(summary),
+    )
+
+
+def _about(summary: Mapping[str, Any]) -> str:
+    n_studied, n_live, n_units = (summary[key] for key in ("n_studied", "n_live", "n_units"))
+    return f"{n_studied} units, drawn at random from the {n_live:,} live ones of {n_units:,}."
+
+
+def list_data(studies: Mapping[str, tuple[Target, pl.DataFrame]]) -> str:
+    """Write the list of units as JSON for the page's script."""
+    columns = ["unit", "target", "text", "score", "low", "high", "wrong", "density", "status"]
+    rows = [_list_row(target, row) for target, study in studies.values() for row in study.to_dicts()]
+    return script_json({"columns": columns, "labels": LABELS, "rows": rows})
+
+
+def _list_row(target: Target, row: Mapping[str, Any]) -> list[Any]:
+    text = target.explanations[row["final"]].text
+    shown = None if text is None else visible(text)
+    if shown is not None and len(shown) > MAX_LIST_TEXT:
+        shown = shown[:MAX_LIST_TEXT] + "…"
+    numbers = [_short(row[name]) for name in ("final_score", "final_low", "final_high", "wrong_score", "density")]
+    return [row["unit"], target.name, shown, *numbers, row["status"]]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _cards(summary: Mapping[str, Any]) -> list[CardView]:
+    scores, dictionary = summary["score"], summary["dictionary"]
+    cards = [
+        CardView(
+            "units explained", f"{summary['n_explained']} of {summary['n_studied']}", f"{summary['n_failed']} failed"
+        ),
+        _score_card("mean score, after refinement", scores["final"], lead=True),
+        _score_card("mean score, first explanations", scores["initial"]),
+        _score_card("another unit\u2019s explanation", scores["wrong_explanation"]),
+    ]
+    if "mean" in scores["re_explanation"] and summary["n_refined"]:
+        cards.append(_score_card("explained again (control)", scores["re_explanation"]))
+    names = {
+        "fvu": ("variance unexplained", score),
+        "l0": ("active units per token", _plain),
+        "dead_share": ("dead units", percent),
+    }
+    for key, (name, write) in names.items():
+        if key in dictionary:
+            cards.append(
+                CardView(name, write(dictionary[key]), key if key != "dead_share" else f"of {summary['n_units']}")
+            )
+    return cards
+
+
+def _score_card(name: str, estimate: Mapping[str, Any], lead: bool = False) -> CardView:
+    if "mean" not in estimate:
+        return CardView(name, "—", "not defined", lead)
+    interval = f"[{score(estimate['low'])}, {score(estimate['high'])}]"
+    return CardView(name, score(estimate["mean"]), f"{interval} · {estimate['n_units']} units", lead)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def _score_charts(study: pl.DataFrame, summary: Mapping[str, Any]) -> list[FigureView]:
+    figures = []
+    rows = _forest_rows(summary)
+    if rows:
+        figures.append(FigureView("Mean score on test", forest(rows, "correlation")))
+    right, wrong = (study[name].drop_nulls().to_list() for name in ("final_score", "wrong_score"))
+    if right or wrong:
+        figures.append(FigureView("Scores of all units", mirrored_histogram(right, wrong, "score on test")))
+    return figures
+
+
+def _charts(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> list[FigureView]:
+    figures = []
+    pairs = _pairs(study)
+    if pairs:
+        scored = f"{len(pairs)} of {summary['n_refined']} refined units have a score on both sides."
+        note = f"{scored} A rejected revision stays level."
+        figures.append(FigureView("Refined units", slopes(pairs, "Score before and after refinement"), note))
+    live = target.units.filter(pl.col("draw").is_not_null())
+    if live.height:
+        chart = density_histogram(live["density"].to_list(), study["density"].to_list())
+        figures.append(FigureView("Densities", chart, "All live units; those of the study marked below the axis."))
+    log = target.train_log
+    if log.height > 1:
+        chart = curve(log["n_tokens"].to_list(), log["fvu"].to_list(), "training tokens")
+        figures.append(
+            FigureView(
+                "Variance unexplained in training", chart, "On training batches; the card\u2019s figure is on test."
+            )
+        )
+    return figures
+
+
+def _forest_rows(summary: Mapping[str, Any]) -> list[Row]:
+    names = {
+        "final": ("after refinement", "revised"),
+        "initial": ("first explanations", "right"),
+        "re_explanation": ("explained again", "control"),
+        "wrong_explanation": ("another unit\u2019s", "wrong"),
+    }
+    if not summary["n_refined"]:
+        names.pop("re_explanation")
+    estimates = [(name, look, summary["score"][key]) for key, (name, look) in names.items()]
+    return [Row(name, e["mean"], e["low"], e["high"], look) for name, look, e in estimates if "mean" in e]
+
+
+def _pairs(study: pl.DataFrame) -> list[tuple[str, float, float]]:
+    both = study.filter("refined").drop_nulls(["initial_score", "final_score"])
+    return [
+        (f"unit {unit}", before, after)
+        for unit, before, after in both.select("unit", "initial_score", "final_score").iter_rows()
+    ]
+
+
+def _by(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": kind,
+            "name": visible(name),
+            "right": means.get("right"),
+            "wrong": means.get("wrong"),
+            "n_units": means["n_units"],
+        }
+        for kind in ("simulator", "explainer")
+        for name, means in summary[f"by_{kind}"].items()
+    ]

@@ -1,0 +1,98 @@
+"""The templates' environment: everything escaped, scripts and styles inline under a policy that names their hashes.
+
+A page is one file: it opens from a disk, from a tracking server's viewer or from a mail, and asks for nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+MINUS = "\N{MINUS SIGN}"
+
+LABELS = {
+    "refined": "refined",
+    "rejected": "not improved",
+    "first": "first explanation",
+    "unscored": "no score",
+    "failed": "failed",
+    "accepted": "accepted",
+}
+"""What the pages call a status."""
+
+
+def render(template: str, script: str, values: Mapping[str, Any]) -> str:
+    """Render one template of `report/page` with its script and the common style sheet inlined."""
+    style_text, script_text = _asset("style.css"), _asset(script)
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            labels=LABELS,
+            style=Markup(style_text),
+            script=Markup(script_text),
+            policy=content_policy(script_text, style_text),
+        )
+    )
+
+
+def content_policy(script: str, style: str) -> str:
+    """Write a Content-Security-Policy that lets exactly this script and this style run, and nothing be fetched."""
+    return (
+        f"default-src 'none'; script-src '{_source_hash(script)}'; style-src '{_source_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def script_json(value: object) -> Markup:
+    """Write JSON that is safe inside a script element: it cannot close the element, open a comment or break a line."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def score(value: float | None) -> str:
+    """Write a score with two digits; an em dash where there is none."""
+    return "—" if value is None else f"{value:.2f}".replace("-", MINUS)
+
+
+def percent(value: float) -> str:
+    """Write a share with two significant digits."""
+    return "0 %" if value == 0 else f"{100 * value:#.2g}".rstrip(".") + " %"
+
+
+def span(row: Mapping[str, Any], prefix: str) -> str:
+    """Write the interval of one score of a study row."""
+    low, high = row[f"{prefix}_low"], row[f"{prefix}_high"]
+    if row[f"{prefix}_score"] is None:
+        return "not defined"
+    return "" if low is None or high is None else f"[{score(low)}, {score(high)}]"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("latentese.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(score=score, percent=percent, span=span)
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (files("latentese.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,128 @@
+"""The figures of a run, per target: means with intervals, their controls, counts. What `metrics.json` holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from latentese.metrics.correlation import Floats, pearson
+from latentese.metrics.intervals import Interval, mean_interval, paired_interval
+from latentese.metrics.scores import KINDS_OF, sums_by_document
+from latentese.report.inputs import ReportSettings, Target
+from latentese.report.tables import mean_scores
+
+Numbers = dict[str, Any]
+
+
+def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> Numbers:
+    """Compute every figure of one target; what is not defined is left out, so that no number is NaN.
+
+    `study` is the table of `tables.study_units`. Means are over the units whose score is defined, `n_units` of them.
+    """
+    judged = _Judged(target, settings)
+    summary = {
+        **_counts(target, study),
+        "score": judged.scores(study),
+        "gain": judged.gains(study),
+        "by_simulator": _by(mean_scores(target, settings, "simulator"), "simulator"),
+        "by_explainer": _by(mean_scores(target, settings, "explainer"), "explainer"),
+        "dictionary": target.evaluation,
+    }
+    defined: Numbers = without_undefined(summary)
+    return defined
+
+
+def _counts(target: Target, study: pl.DataFrame) -> Numbers:
+    status = dict(study["status"].value_counts().iter_rows())
+    n_failed = status.get("failed", 0)
+    return {
+        "n_units": target.example_counts.get("n_units", target.units.height),
+        "n_live": target.example_counts.get("n_live", target.units["draw"].count()),
+        "n_studied": study.height,
+        "n_explained": study.height - n_failed,
+        "n_failed": n_failed,
+        "share_failed": n_failed / study.height if study.height else None,
+        "n_unscored": study.filter(pl.col("status") != "failed")["final_score"].null_count(),
+        "n_refined": study["refined"].sum(),
+        "n_accepted": status.get("refined", 0),
+    }
+
+
+class _Judged:
+    """Token sums per document of the explanations that lead the report."""
+
+    def __init__(self, target: Target, settings: ReportSettings) -> None:
+        self.settings = settings
+        rows = target.simulations.filter(
+            pl.col("simulator") == settings.primary_simulator, pl.col("kind").is_in(KINDS_OF[settings.contexts])
+        )
+        right = rows.filter(pl.col("control") == "none")
+        self.right = right.partition_by("unit", "explanation", as_dict=True)
+        first = [e.explanation for e in target.explanations.values() if e.explainer == settings.primary_explainer]
+        wrong = rows.filter(pl.col("control") == "wrong_explanation", pl.col("explanation").is_in(first))
+        self.wrong = wrong.partition_by("unit", as_dict=True)
+        self.empty = rows.clear()
+
+    def of(self, arm: str, row: Mapping[str, Any]) -> pl.DataFrame:
+        """Return judged contexts of one unit: of its explanation in this arm, or of another unit's explanation."""
+        if arm == "wrong":
+            return self.wrong.get((row["unit"],), self.empty)
+        return self.right.get((row["unit"], row[arm]), self.empty)
+
+    def scores(self, study: pl.DataFrame) -> Numbers:
+        """Compute the mean score of each arm."""
+        names = {"initial": "initial", "final": "final", "re_explanation": "control", "wrong_explanation": "wrong"}
+        return {name: self.mean(study, arm) for name, arm in names.items()}
+
+    def gains(self, study: pl.DataFrame) -> Numbers:
+        """Compute mean paired differences; those of refinement are over the units that took part."""
+        refined = study.filter("refined")
+        return {
+            "right_over_wrong": self.paired(study, "wrong", "initial"),
+            "refinement": self.paired(refined, "initial", "final"),
+            "re_explanation": self.paired(refined, "initial", "control"),
+            "over_re_explanation": self.paired(refined, "control", "final"),
+        }
+
+    def mean(self, study: pl.DataFrame, arm: str) -> Numbers:
+        units = [sums_by_document(self.of(arm, row))[1] for row in study.to_dicts()]
+        interval = mean_interval(units, pearson, self.settings.bootstrap)
+        return _estimate(interval, sum(_defined(sums) for sums in units))
+
+    def paired(self, study: pl.DataFrame, before: str, after: str) -> Numbers:
+        pairs = [_same_contexts(self.of(before, row), self.of(after, row)) for row in study.to_dicts()]
+        interval = paired_interval(pairs, pearson, self.settings.bootstrap)
+        return _estimate(interval, sum(_defined(first) and _defined(second) for first, second in pairs))
+
+
+def _same_contexts(before: pl.DataFrame, after: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Take sums of the same documents on both sides: only contexts that both sides answered."""
+    answered = [side.filter(pl.col("expected_acts").is_not_null()) for side in (before, after)]
+    both = set(answered[0]["context"]) & set(answered[1]["context"])
+    first, second = (sums_by_document(side.filter(pl.col("context").is_in(list(both))))[1] for side in answered)
+    return first, second
+
+
+def _defined(sums: Floats) -> bool:
+    return bool(len(sums)) and math.isfinite(float(pearson(sums.sum(axis=0))))
+
+
+def _estimate(interval: Interval, n_units: int) -> Numbers:
+    return {"mean": interval.value, "low": interval.low, "high": interval.high, "n_units": n_units}
+
+
+def _by(means: pl.DataFrame, column: str) -> Numbers:
+    return {row.pop(column): row for row in means.to_dicts()}
+
+
+def without_undefined(value: Any) -> Any:
+    """Return the same numbers without what is None, NaN or infinite."""
+    if isinstance(value, Mapping):
+        kept = {str(key): without_undefined(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not None}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

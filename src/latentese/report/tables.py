@@ -1,0 +1,135 @@
+"""Scores, explanations and refinements put into one row per unit. Pure functions of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from latentese.records import Explanation
+from latentese.report.inputs import ReportSettings, Target
+
+STATUSES = {
+    "refined": "a revision was accepted on select",
+    "rejected": "scored low; no revision did better on select",
+    "first": "the first explanation scored well enough on select",
+    "unscored": "explained, but the score is not defined",
+    "failed": "the explainer gave no usable answer",
+}
+
+METRIC = "correlation"
+
+ARMS = {"initial": "initial", "revision": "final", "re_explanation": "control"}
+"""Refinement arm and the prefix of its columns in the study table."""
+
+
+def study_units(target: Target, settings: ReportSettings) -> pl.DataFrame:
+    """Make one row per unit of the study, failed ones included, in order of unit.
+
+    Columns: unit and its statistics; `initial`, `final`, `control` (explanation ids of the arms) and for each
+    `<arm>_score`, `_low`, `_high`; `wrong_score`, `_low`, `_high` (another unit's explanation); `refined` (took part),
+    `status` (a key of `STATUSES`). A score that does not exist is null.
+    """
+    scores = primary_scores(target.scores, settings)
+    table = _explained(target.explanations.values(), settings.primary_explainer)
+    table = table.join(_final_ids(target.finals), on="unit", how="left", maintain_order="left")
+    table = table.with_columns(pl.coalesce(pl.col(arm), pl.col("first")).alias(arm) for arm in ARMS.values())
+    for arm in ARMS.values():
+        table = _join_score(table, scores.filter(pl.col("control") == "none"), arm)
+    wrong = scores.filter(pl.col("control") == "wrong_explanation", pl.col("explainer") == settings.primary_explainer)
+    table = _join_wrong(table, wrong)
+    table = table.with_columns(refined=pl.col("refined").fill_null(value=False)).with_columns(status=_status())
+    statistics = target.units.select("unit", "n_fires", "density", "max_act", "mean_act", "threshold", "n_documents")
+    return statistics.join(table, on="unit", how="inner", maintain_order="right").sort("unit")
+
+
+def _explained(explanations: Iterable[Explanation], explainer: str) -> pl.DataFrame:
+    rows = [
+        (explanation.unit, explanation.explanation, explanation.text is None)
+        for explanation in explanations
+        if explanation.explainer == explainer and explanation.revision == 0
+    ]
+    return pl.DataFrame(rows, schema={"unit": pl.Int32, "first": pl.String, "failed": pl.Boolean}, orient="row")
+
+
+def _final_ids(finals: pl.DataFrame) -> pl.DataFrame:
+    """Find the explanation that each arm ends with, one column per arm, and whether the unit took part."""
+    arms = [pl.col("explanation").filter(pl.col("arm") == arm).first().alias(name) for arm, name in ARMS.items()]
+    return finals.group_by("unit", maintain_order=True).agg(*arms, refined=pl.col("refined").any())
+
+
+def primary_scores(scores: pl.DataFrame, settings: ReportSettings) -> pl.DataFrame:
+    """Select scores of the leading simulator, metric and choice of contexts."""
+    return scores.filter(
+        pl.col("simulator") == settings.primary_simulator,
+        pl.col("metric") == METRIC,
+        pl.col("contexts") == settings.contexts,
+    )
+
+
+def _join_score(table: pl.DataFrame, scores: pl.DataFrame, arm: str) -> pl.DataFrame:
+    columns = {"value": f"{arm}_score", "low": f"{arm}_low", "high": f"{arm}_high"}
+    extra = ["n_judged", "n_failed", "n_documents"] if arm == "final" else []
+    right = scores.select("unit", pl.col("explanation").alias(arm), *columns, *extra)
+    right = right.rename({**columns, **{name: f"score_{name}" for name in extra}})
+    return table.join(right, on=["unit", arm], how="left", maintain_order="left")
+
+
+def _join_wrong(table: pl.DataFrame, controls: pl.DataFrame) -> pl.DataFrame:
+    """Add how another unit's first explanation scores on each unit."""
+    columns = {"value": "wrong_score", "low": "wrong_low", "high": "wrong_high"}
+    right = controls.unique("unit", keep="first", maintain_order=True).select("unit", *columns).rename(columns)
+    return table.join(right, on="unit", how="left", maintain_order="left")
+
+
+def _status() -> pl.Expr:
+    changed = pl.col("final") != pl.col("initial")
+    return (
+        pl.when(changed)
+        .then(pl.lit("refined"))
+        .when("failed")
+        .then(pl.lit("failed"))
+        .when(pl.col("final_score").is_null())
+        .then(pl.lit("unscored"))
+        .when("refined")
+        .then(pl.lit("rejected"))
+        .otherwise(pl.lit("first"))
+    )
+
+
+def scores_of_unit(target: Target, unit: int) -> pl.DataFrame:
+    """List every score of one unit on `test`, the control beside it.
+
+    Columns: explainer, revision, simulator, contexts, value, low, high, wrong, n_judged, n_failed.
+    """
+    key = ["explainer", "revision", "simulator", "contexts"]
+    scores = target.scores.filter(pl.col("unit") == unit, pl.col("metric") == METRIC)
+    wrong = scores.filter(pl.col("control") == "wrong_explanation").unique(key, keep="first", maintain_order=True)
+    right = scores.filter(pl.col("control") == "none")
+    columns = [*key, "value", "low", "high", "wrong", "n_judged", "n_failed"]
+    joined = right.join(wrong.select(*key, wrong="value"), on=key, how="left", maintain_order="left")
+    return joined.select(columns)
+
+
+def mean_scores(target: Target, settings: ReportSettings, column: str) -> pl.DataFrame:
+    """Take the mean score of first explanations per value of `column` (`simulator` or `explainer`), right and wrong.
+
+    Columns: `column`, right, wrong, n_units (scored), n_undefined. For orientation: the units differ between rows.
+    """
+    first = pl.col("explanation").is_in([e.explanation for e in target.explanations.values() if e.revision == 0])
+    table = target.scores.filter(first, pl.col("metric") == METRIC, pl.col("contexts") == settings.contexts)
+    if column == "explainer":
+        table = table.filter(pl.col("simulator") == settings.primary_simulator)
+    else:
+        table = table.filter(pl.col("explainer") == settings.primary_explainer)
+    right = pl.col("control") == "none"
+    return (
+        table.group_by(column)
+        .agg(
+            right=pl.col("value").filter(right).mean(),
+            wrong=pl.col("value").filter(~right).mean(),
+            n_units=pl.col("value").filter(right).is_not_null().sum(),
+            n_undefined=pl.col("value").filter(right).is_null().sum(),
+        )
+        .sort(column)
+    )

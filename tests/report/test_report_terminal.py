@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from latentese.report.terminal import summary
+
+METRICS = {
+    "latents": {
+        "n_explained": 11,
+        "n_studied": 12,
+        "n_refined": 4,
+        "n_accepted": 2,
+        "score": {"final": {"mean": 0.8, "low": 0.7, "high": 0.9, "n_units": 11}, "re_explanation": {"n_units": 0}},
+        "gain": {"refinement": {"mean": 0.05, "low": -0.01, "high": 0.1, "n_units": 4}},
+        "dictionary": {"fvu": 0.2134, "l0": 32.0, "dead_share": 0.121},
+    }
+}
+TIMINGS = {
+    "explain@latents": {"seconds": 100.0, "cpu_seconds": 180.0, "peak_rss_mb": 4000,
+                        "lm": {"n_requests": 24, "n_cached": 4, "prompt_tokens": 12_000, "completion_tokens": 300}},
+    "train@latents": {"seconds": 50.5, "cpu_seconds": 99.0, "peak_rss_mb": 900, "n_tokens": 400_000},
+}  # fmt: skip
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(METRICS))
+    return path
+
+
+def text_of(metrics: Path, timings: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """First words of each line and the line, its spaces squeezed."""
+    console = Console(width=160, color_system=None)
+    with console.capture() as capture:
+        console.print(summary(metrics, timings))
+    lines = [line for line in capture.get().splitlines() if line.strip()]
+    return {line.strip().split("  ")[0]: " ".join(line.split()) for line in lines}
+
+
+def test_results_have_their_intervals(metrics: Path) -> None:
+    lines = text_of(metrics, {})
+    assert lines["units explained"].endswith("11 of 12")
+    assert lines["mean score on test, after refinement"].endswith("0.80 [0.70, 0.90]")
+    assert lines["gain of refinement"].endswith("+0.05 [-0.01, +0.10]")
+    assert lines["fvu"].endswith("0.213")
+    assert lines["dead share"].endswith("12.1%")
+
+
+def test_what_is_missing_is_said(metrics: Path) -> None:
+    assert text_of(metrics, {})["explained again (control)"].endswith("not defined")
+
+
+def test_costs_add_up_and_memory_does_not(metrics: Path) -> None:
+    lines = text_of(metrics, TIMINGS)
+    assert lines["train@latents"] == "train@latents 50.5 99.0 900 400,000 - -"
+    assert lines["explain@latents"] == "explain@latents 100.0 180.0 4,000 - 12,000 / 300 20 / 4"
+    assert lines["all"] == "all 150.5 279.0 4,000 - 12,000 / 300 20 / 4"
+
+
+def test_stages_stand_in_the_order_of_the_pipeline(metrics: Path) -> None:
+    lines = list(text_of(metrics, {"zeta": {"seconds": 1}, "tokenize": {"seconds": 1}, **TIMINGS}))
+    assert [line for line in lines if line in {"zeta", "tokenize", *TIMINGS}] == [
+        "tokenize",
+        "train@latents",
+        "explain@latents",
+        "zeta",
+    ]
