@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test check params ui ui-stop clean
+.PHONY: help setup demo smoke test check bench params ui ui-stop clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,9 @@ check: $(READY) ## format, lint, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(BIN)/lint-imports --no-cache
+
+bench: $(READY) ## speed against limits, on a quiet machine
+	@$(BIN)/python benchmarks/capture.py
 
 params: $(READY) ## compose conf/ into params.yaml
 	@$(BIN)/python -m flows.params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ class MeanPoolEmbedder:
     def __init__(self, source: ModelSource) -> None:
         self._source = source
         self._kept: dict[str, np.ndarray] = {}
+        self._wanted: dict[str, None] = {}
 
     @property
     def name(self) -> str:
@@ -36,10 +38,12 @@ class MeanPoolEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embed each text: float32 [n_texts, d_embedding], unit norm; zeros for a text without any token."""
-        missing = list(dict.fromkeys(text for text in texts if text not in self._kept))
-        if missing:
+        self._wanted |= dict.fromkeys(text for text in texts if text not in self._kept)
+        await asyncio.sleep(0)  # concurrent calls come together: a batch of a few texts costs as much as a full one
+        if self._wanted:
+            wanted, self._wanted = list(self._wanted), {}
             model, tokenizer = _load(str(self._source.folder()))
-            for length, batch in _batches(missing, tokenizer):
+            for length, batch in _batches(wanted, tokenizer):
                 self._kept.update(zip(batch, _embed(model, tokenizer, batch, length), strict=False))
         return np.stack([self._kept[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 

@@ -1,0 +1,62 @@
+"""Stop in seconds on a configuration that cannot work (DVC stage `check`, on which every other stage depends).
+
+Also stops when conf/ changed after params.yaml was composed: plain `dvc repro` does not compose, and an edit that is
+silently ignored is worse than an error.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flows import collect, evaluate, explain, refine, report, sample, score, tokenize, train
+from flows.config import CONF, Params, read_params
+from flows.entry import run
+from flows.hydra_plugins.latentese_resolvers import conf_sha256
+from flows.paths import CHECKED
+from latentese.errors import LatenteseError, SettingError
+from latentese.records import SPLITS
+from latentese.store.files import write_text
+
+SAID = "conf/ and params.yaml agree, and every stage can be prepared\n"
+"""Always the same, so that passing the check makes nothing stale."""
+
+
+def main() -> None:
+    """Check conf/ against params.yaml, then prepare every stage without running it."""
+    params = read_params()
+    check_composed(params)
+    check_targets(params)
+    tokenize.prepare(params)
+    for activations in params["hookpoints"]:
+        collect.prepare(params, activations)
+    for target in params["targets"]:
+        for stage in (train, sample, explain, score, refine, evaluate):
+            stage.prepare(params, target)
+    report.prepare(params)
+    write_text(SAID, CHECKED)
+
+
+def check_composed(params: Params) -> None:
+    """Raise LatenteseError when params.yaml was composed from another conf/ than there is now."""
+    if params.get("conf_sha256") != conf_sha256(CONF):
+        raise LatenteseError(
+            "conf/ changed after params.yaml was composed: run `make params` (or `dvc exp run -S ...`), then again"
+        )
+
+
+def check_targets(params: Params) -> None:
+    """Raise SettingError for a target without a usable name or with unknown splits."""
+    for name, target in params["targets"].items():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+            raise SettingError("targets", name, "a name of letters, digits, _ and - that starts with a letter")
+        unknown = set(target["splits"]) - set(SPLITS)
+        if unknown or not {"explain", "select", "test"} <= set(target["splits"]):
+            raise SettingError(
+                f"targets.{name}.splits",
+                target["splits"],
+                f"of {', '.join(SPLITS)}; explain, select and test are needed",
+            )
+
+
+if __name__ == "__main__":
+    run(main)

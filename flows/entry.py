@@ -1,0 +1,61 @@
+"""What every entry point shares: one-line errors, an exit code, and the side file of timings."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flows.paths import TIMINGS
+from latentese.errors import LatenteseError
+from latentese.store.files import write_json
+
+Measured = Mapping[str, Any]
+"""What a stage spent beyond time, such as tokens of language models."""
+
+
+def run(main: Callable[..., Measured | None]) -> None:
+    """Run an entry point with the command line's words; end with exit code 2 and one line on a known error.
+
+    The traceback of a known error is shown only when LATENTESE_TRACEBACK is set.
+    """
+    try:
+        main(*sys.argv[1:])
+    except LatenteseError as error:
+        if os.environ.get("LATENTESE_TRACEBACK"):
+            raise
+        sys.exit(_fail(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped; what was computed is kept, run again to go on", 130))
+
+
+def run_stage(stage: str, main: Callable[..., Measured | None]) -> None:
+    """Run a DVC stage's entry point and write what it took to `reports/timings/<stage>.json`.
+
+    Timings are no part of any artifact: they differ from run to run.
+    """
+    name = "@".join([stage, *sys.argv[1:]])
+
+    def measured(*words: str) -> None:
+        start, cpu_start = time.monotonic(), time.process_time()
+        spent = main(*words) or {}
+        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        figures = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "peak_rss_mb": round(peak_mb)}
+        write_json({"stage": name} | figures | dict(spent), TIMINGS / f"{name}.json")
+
+    run(measured)
+
+
+def read_timings() -> dict[str, dict[str, Any]]:
+    """Read the timings of every stage, by stage name."""
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(TIMINGS.glob("*.json"))}
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,41 @@
+"""Where artifacts are: the same literal paths as in dvc.yaml, all relative to the current directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CHECKED = Path("artifacts/checked.txt")
+CONTEXTS = Path("artifacts/contexts")
+ACTIVATIONS = Path("artifacts/activations")
+TARGETS = Path("artifacts/targets")
+REPORT = Path("reports/run")
+TIMINGS = Path("reports/timings")
+
+
+def of_target(target: str, stage_output: str) -> Path:
+    """Folder of one target's artifact, such as `dictionary` or `scores`."""
+    return TARGETS / target / stage_output
+
+
+def activations_of(params: Mapping[str, Any], target: str) -> Path:
+    """Folder of the activations that a target reads; targets with one hookpoint share them."""
+    return ACTIVATIONS / str(params["targets"][target]["activations"])
+
+
+def shared(path: str) -> Path:
+    """Place shared state (answers, the MLflow database) under the project root.
+
+    DVC may run a stage in a copy of the project; it names the real root in DVC_ROOT.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve() / path
+
+
+def tracking_uri(params: Mapping[str, Any]) -> str:
+    """Where runs go: the environment's MLFLOW_TRACKING_URI, else `tracking.uri` with its path under the project."""
+    uri = str(os.environ.get("MLFLOW_TRACKING_URI") or params["tracking"]["uri"])
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{shared(uri.removeprefix('sqlite:///'))}"
+    return uri

@@ -1,0 +1,179 @@
+"""The pipeline as a Prefect flow: one visible task per DVC stage, one DAG, one cache.
+
+    python -m flows.pipeline                      the configuration's defaults
+    python -m flows.pipeline dictionary.k=64      with Hydra overrides
+    python -m flows.pipeline --sandbox .scratch/smoke experiment=smoke
+                                                  in a copy of the project: this checkout stays as it is
+
+Each task runs `dvc repro --single-item STAGE` as a child process; Prefect stores no results, so there is no second
+cache. A stage that DVC finds unchanged starts no process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.checkout import copy_checkout
+from flows.children import kill_all, run_child
+from flows.config import read_params, write_params
+from flows.entry import run
+from flows.graph import Graph, read_graph
+from flows.server import running_server
+from latentese.errors import LatenteseError
+
+VERDICTS = {
+    "restored": re.compile(r"^Stage '.+' is cached - skipping run"),
+    "ran": re.compile(r"^Running stage '.+'"),
+    "unchanged": re.compile(r"^Stage '.+' didn't change, skipping"),
+}
+# DVC's advice on what to commit and push, and the command, which the task's name already says.
+NOISE = re.compile(
+    r"^\s*$|^> PYTHONPATH=|^Use `dvc push`|^(Updating|Generating) lock file"
+    r"|^To (track|enable)|^\s*(git add|dvc config) "
+)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_stage(stage: str, stale: bool, upstream: Sequence[str]) -> State[str]:
+    """Bring one stage up to date and say how: `ran`, `restored` from DVC's cache or `unchanged`.
+
+    `upstream` holds the verdicts of the stages it waits for.
+    """
+    if not stale and all(verdict == "unchanged" for verdict in upstream):
+        return _done("unchanged")
+    logger = get_run_logger()
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        if not NOISE.match(line):
+            logger.info(line)
+
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    code = run_child(command, on_line, stage_environment())
+    if code != 0:
+        return Failed(message=f"{stage}: {failure(lines, code)}")
+    return _done(next((verdict for verdict, said in VERDICTS.items() if any(map(said.match, lines))), "unchanged"))
+
+
+@flow(name="latentese", flow_run_name="{name}", persist_result=False, validate_parameters=False)
+def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str]:
+    """Compose the configuration with Hydra overrides and bring every DVC stage up to date.
+
+    Ends as failed, with the one line that says why, when a stage fails; what was computed before stays.
+    """
+    try:
+        write_params(overrides)
+        graph = read_graph()
+        max_workers = read_params()["engine"]["max_workers"]
+    except LatenteseError as error:
+        return Failed(message=str(error))
+    try:
+        with ThreadPoolTaskRunner[Any](max_workers=max_workers) as runner:
+            return _outcome(list(walk(graph, runner)))
+    except BaseException:
+        kill_all()
+        raise
+
+
+def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any]) -> Iterator[State[str]]:
+    """Submit each stage when all that it waits for are done, and yield final states; what waits for a failure is left.
+
+    A stage starts as a task only when it can run, so a failure ends as one line and not as one for each stage behind.
+    """
+    waiting, verdicts = dict(graph.upstream), dict[str, str]()
+    running: dict[PrefectFuture[Any], str] = {}
+    while True:
+        for stage in [stage for stage, needs in waiting.items() if verdicts.keys() >= set(needs)]:
+            upstream = [verdicts[need] for need in waiting.pop(stage)]
+            parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream}
+            running[runner.submit(run_stage.with_options(name=stage, task_run_name=stage), parameters)] = stage
+        if not running:
+            return
+        done = next(as_completed(list(running)))
+        done.wait()  # its state is read only then
+        stage = running.pop(done)
+        if done.state.is_completed():
+            verdicts[stage] = str(done.state.message)
+        yield done.state
+
+
+def main(*words: str) -> None:
+    """Run the pipeline from the command line; progress is shown in the terminal and in the Prefect UI."""
+    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=__doc__, formatter_class=_Raw)
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
+    parser.add_argument("--sandbox", type=Path, help="run in a copy of the project in this folder")
+    arguments = parser.parse_args(words)
+    if arguments.sandbox:
+        os.chdir(copy_checkout(Path.cwd(), arguments.sandbox))
+    name = " ".join(arguments.overrides) or "pipeline"
+    write_params(arguments.overrides)  # a wrong override stops here, before a server starts
+    with running_server():
+        state = pipeline(arguments.overrides, name=name, return_state=True)
+    if not state.is_completed():
+        raise LatenteseError(state.message or f"the run ended as {state.name}")
+
+
+def failure(lines: Sequence[str], code: int) -> str:
+    """Give the one line that says why a stage failed: our own error, or else the last thing that DVC or Python said."""
+    ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = [line for line in lines if line.strip() and not NOISE.match(line)]
+    return (ours or said or [f"ended with exit code {code}"])[-1]
+
+
+def stage_environment() -> dict[str, str]:
+    """Give the environment of a stage: this interpreter first on the path, and the Prefect run that asked for it."""
+    environment = dict(os.environ)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        environment["LATENTESE_PREFECT_RUN"] = str(context.flow_run.id)
+    return environment
+
+
+def _done(verdict: str) -> State[str]:
+    return Completed(name=verdict.capitalize(), message=verdict, data=verdict)
+
+
+def _outcome(states: Sequence[State[str]]) -> State[str]:
+    failed = [state for state in states if not state.is_completed()]
+    if failed:
+        return Failed(message=failed[0].message)
+    messages = [state.message for state in states]
+    counts = ", ".join(f"{messages.count(verdict)} {verdict}" for verdict in ("ran", "restored", "unchanged"))
+    return Completed(message=f"{len(states)} stages: {counts}")
+
+
+class _NoEmptyTraceback(logging.Filter):
+    """Drops the "NoneType: None" that Prefect prints behind a task that returned a failure instead of raising it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0] is None:
+            record.exc_info = None
+        return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(_NoEmptyTraceback())
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of this module's docstring as they are."""
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,43 @@
+"""Improve low-scoring explanations with counterexamples, beside a control (DVC stage `refine`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from flows.config import Params, build_all, build_once, read_params, settings
+from flows.entry import Measured, run_stage
+from flows.paths import CONTEXTS, of_target
+from flows.spending import language_model_spending
+from latentese.errors import SettingError
+from latentese.stages.refine import RefineInputs, RefineSettings, refine
+
+
+def prepare(params: Params, target: str) -> Callable[[], Path]:
+    """Build everything the stage needs; the call that is returned writes the target's refined explanations."""
+    values = params["refinement"]
+    arms = build_all(values["arms"], "refinement.arms")
+    name = values["simulator"]
+    if name not in params["simulators"]:
+        raise SettingError("refinement.simulator", name, f"one of {', '.join(params['simulators'])}")
+    simulator = build_once(params["simulators"][name], f"simulators.{name}")
+    chosen = settings(RefineSettings, values["settings"], "refinement.settings")
+    if chosen.explainer not in params["explainers"]:
+        raise SettingError(
+            "refinement.settings.explainer", chosen.explainer, f"one of {', '.join(params['explainers'])}"
+        )
+    folders = ("examples", "explanations", "scores")
+    inputs = RefineInputs(CONTEXTS, **{folder: of_target(target, folder) for folder in folders})
+    return partial(refine, inputs, simulator, arms, chosen, of_target(target, "refined"))
+
+
+def main(target: str) -> Measured:
+    """Run the stage for one target."""
+    params = read_params()
+    prepare(params, target)()
+    return language_model_spending(params)
+
+
+if __name__ == "__main__":
+    run_stage("refine", main)

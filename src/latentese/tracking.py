@@ -1,0 +1,175 @@
+"""The only door to MLflow: one run per distinct pipeline, written once and then only tagged.
+
+MLflow is a view. Nothing reads it back to decide anything, and no run id enters an artifact.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentese.errors import LatenteseError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY_TAG = "latentese.key"
+COMPLETE_TAG = "latentese.complete"
+MAX_PARAM_CHARS = 6000
+"""MLflow refuses longer values."""
+BATCH = 1000
+"""Metrics that one request to MLflow may carry."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric with steps, such as fvu over training tokens."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """Everything about one distinct pipeline that is worth comparing."""
+
+    key: str
+    """Identity: the hash of all stages' inputs, parameters and outputs."""
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    curves: Sequence[Curve] = ()
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
+    """Folder in the run to a local file or folder."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def publish_run(run: PipelineRun, uri: str, experiment: str) -> str:
+    """Create the run in MLflow, or find it by its key; set its tags in both cases. Returns the run id.
+
+    A run that an earlier process left half-written is deleted and written again.
+    """
+    client = _client(uri, experiment)
+    experiment_id = _experiment_id(client, experiment)
+    for found in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{run.key}'"):
+        if found.data.tags.get(COMPLETE_TAG) == "true":
+            _set_tags(client, found.info.run_id, run.tags)
+            return str(found.info.run_id)
+        client.delete_run(found.info.run_id)
+    return _write(client, experiment_id, run)
+
+
+def create_database(uri: str) -> None:
+    """Create the tables of a SQLite tracking database that does not exist yet; other addresses are left alone."""
+    if uri.startswith("sqlite:///"):
+        _client(uri, "Default")
+
+
+@contextmanager
+def live_run(uri: str, experiment: str, name: str) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Open a run of its own for a long stage, to watch curves grow; yields `log(step, values)`.
+
+    It is for watching only: the pipeline's run gets the same curves from the stage's artifact.
+    """
+    from mlflow.entities import Metric
+
+    client = _client(uri, experiment)
+    run = client.create_run(_experiment_id(client, experiment), run_name=f"live {name}", tags={"latentese.live": name})
+
+    def log(step: int, values: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)]
+        client.log_batch(run.info.run_id, metrics=metrics)
+
+    try:
+        yield log
+    except BaseException:
+        client.set_terminated(run.info.run_id, "KILLED")
+        raise
+    client.set_terminated(run.info.run_id)
+
+
+def _write(client: MlflowClient, experiment_id: str, run: PipelineRun) -> str:
+    from mlflow.entities import Param
+
+    created = client.create_run(experiment_id, run_name=run.name, tags={KEY_TAG: run.key})
+    run_id = str(created.info.run_id)
+    params = [Param(name, value[:MAX_PARAM_CHARS]) for name, value in sorted(run.params.items())]
+    for start in range(0, len(params), 100):
+        client.log_batch(run_id, params=params[start : start + 100])
+    points = list(_points(run))
+    for start in range(0, len(points), BATCH):
+        client.log_batch(run_id, metrics=points[start : start + BATCH])
+    for folder, path in run.artifacts.items():
+        log = client.log_artifacts if path.is_dir() else client.log_artifact
+        log(run_id, str(path), folder)
+    _set_tags(client, run_id, {**run.tags, COMPLETE_TAG: "true"})
+    client.set_terminated(run_id)
+    return run_id
+
+
+def _points(run: PipelineRun) -> Iterator[object]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    for name, value in sorted(run.metrics.items()):
+        yield Metric(name, value, now, 0)
+    for curve in run.curves:
+        for step, value in zip(curve.steps, curve.values, strict=True):
+            yield Metric(curve.name, value, now, step)
+
+
+def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in sorted(tags.items())])
+
+
+def _client(uri: str, experiment: str) -> MlflowClient:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with _first_opening(uri):
+            client = MlflowClient(tracking_uri=uri)
+            client.get_experiment_by_name(experiment)
+        return client
+    except MlflowException as error:
+        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+
+
+def _experiment_id(client: MlflowClient, experiment: str) -> str:
+    """Find or create the experiment by itself: `set_experiment` logs to "Default" when two processes race."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        try:
+            return str(client.create_experiment(experiment))
+        except MlflowException:
+            found = client.get_experiment_by_name(experiment)
+    if found is None or found.lifecycle_stage != "active":
+        raise LatenteseError(
+            f"tracking.experiment={experiment!r}: it was deleted in MLflow; restore it or name another"
+        )
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _first_opening(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite database: several creating its tables at once break it for good."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,131 @@
+"""Every configuration composes and builds; only classes of this package are built; a wrong key is one clear line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from flows import check, evaluate, explain, refine, report, sample, score, tokenize
+from flows.config import Params, build, compose, settings
+from flows.hydra_plugins.latentese_resolvers import conf_sha256
+from latentese.dictionaries.train_settings import TrainSettings
+from latentese.errors import LatenteseError, SettingError
+from latentese.records import SPLITS
+from latentese.subject.settings import CaptureSettings
+
+ROOT = Path(__file__).parents[2]
+PLACES = {"explainer": "explainer@explainers.{0}", "simulator": "simulator@simulators.{0}"}
+"""Groups of which several choices are used at once, each under its own name."""
+NEEDED = {
+    "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
+    "lm=local": ["lm.lm.source.path=/somewhere"],
+}
+"""What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
+
+DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once")
+"""Explainers and simulators that config.yaml uses: named again, they are overridden rather than added."""
+
+
+def choices() -> list[str]:
+    files = [file for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "experiment"]
+    places = {file: PLACES.get(file.parent.name, file.parent.name).format(file.stem) for file in files}
+    return sorted(f"{'+' if '@' in place else ''}{place}={file.stem}" for file, place in places.items())
+
+
+def params_of(*overrides: str) -> Params:
+    return OmegaConf.to_container(OmegaConf.create(compose(overrides)))  # type: ignore[return-value]
+
+
+def test_committed_params_are_the_composed_defaults(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    assert (root / "params.yaml").read_text() == compose(), "run `make params`"
+
+
+@pytest.mark.parametrize("experiment", sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_experiments_compose(root: Path, monkeypatch: pytest.MonkeyPatch, experiment: str) -> None:
+    monkeypatch.chdir(root)
+    assert params_of(f"experiment={experiment}")["study"] == experiment
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_choice_composes_and_builds(root: Path, monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
+    monkeypatch.chdir(root)
+    choice = (
+        choice.removeprefix("+") if choice.partition("@")[2].partition("=")[0].split(".")[-1] in DEFAULT else choice
+    )
+    params = params_of(choice, *NEEDED.get(choice, []))
+    tokenize.prepare(params)
+    report.prepare(params)
+    for stage in (sample, explain, score, refine, evaluate):
+        stage.prepare(params, "latents")
+    build(params["dictionary"], "dictionary", d_model=576)
+    settings(TrainSettings, params["training"], "training")
+    settings(CaptureSettings, {**params["capture"], "splits": SPLITS}, "capture")
+
+
+def test_hookpoints_are_those_of_the_targets_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    params = params_of("targets.neurons.hookpoint=layers.12.resid_post", "targets.neurons.splits=[explain,test]")
+    assert params["hookpoints"] == {
+        "layers-12-resid_post": {
+            "hookpoint": "layers.12.resid_post",
+            "splits": ["train", "explain", "calibrate", "select", "test"],
+        }
+    }
+
+
+def test_conf_hash_sees_every_edit(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("k: 1\n")
+    first = conf_sha256(tmp_path)
+    (tmp_path / "a.yaml").write_text("k: 2\n")
+    second = conf_sha256(tmp_path)
+    (tmp_path / "a.yaml").rename(tmp_path / "b.yaml")
+    assert len({first, second, conf_sha256(tmp_path)}) == 3
+
+
+def test_only_own_classes_are_built() -> None:
+    with pytest.raises(SettingError, match=r"x\._target_='os\.system' is not allowed"):
+        build({"_target_": "os.system", "command": "true"}, "x")
+
+
+def test_missing_class_is_named() -> None:
+    with pytest.raises(SettingError, match="there is no such class"):
+        build({"_target_": "latentese.dictionaries.topk.TopQ"}, "dictionary")
+
+
+@dataclass(frozen=True)
+class Toy:
+    k: int
+    sizes: tuple[int, ...] = ()
+
+
+def test_settings_are_built_and_lists_become_tuples() -> None:
+    assert settings(Toy, {"k": 1, "sizes": [2, 3]}, "toy") == Toy(1, (2, 3))
+
+
+def test_misspelt_key_names_the_known_ones() -> None:
+    with pytest.raises(SettingError, match=r"toy\.kk=1 is not allowed: unknown key; known are k, sizes"):
+        settings(Toy, {"kk": 1}, "toy")
+
+
+def test_missing_key_is_one_line() -> None:
+    with pytest.raises(LatenteseError, match=r"^toy: .*missing 1 required positional argument: 'k'$"):
+        settings(Toy, {}, "toy")
+
+
+def test_unknown_group_choice_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(LatenteseError, match=r"^configuration: .*nobody") as raised:
+        compose(["subject=nobody"])
+    assert "\n" not in str(raised.value)
+
+
+def test_target_names_that_cannot_be_folders_are_refused() -> None:
+    target = {"splits": ["explain", "select", "test"]}
+    with pytest.raises(SettingError, match="targets='a/b' is not allowed"):
+        check.check_targets({"targets": {"a/b": target}})
+    with pytest.raises(SettingError, match=r"targets\.a\.splits=\['train'\] is not allowed"):
+        check.check_targets({"targets": {"a": {"splits": ["train"]}}})
