@@ -1,0 +1,75 @@
+"""dvc.yaml says what the entry points do: modules, outputs and the order of stages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+
+from flows.graph import read_graph
+from flows.paths import ACTIVATIONS, CONTEXTS, REPORT, TIMINGS, of_target
+
+OUTPUT = {
+    "train": "dictionary",
+    "sample": "examples",
+    "explain": "explanations",
+    "score": "scores",
+    "refine": "refined",
+    "evaluate": "evaluation",
+}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    with Repo(str(Path(__file__).parents[2])) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def outs(stage: Any) -> set[str]:
+    return {out.def_path for out in stage.outs}
+
+
+def test_every_stage_runs_a_module_that_exists_and_depends_on_it(root: Path, stages: dict[str, Any]) -> None:
+    for name, stage in stages.items():
+        found = re.fullmatch(r"PYTHONPATH=src python -m flows\.(\w+)( \S+)?", stage.cmd)
+        assert found, f"{name}: {stage.cmd}"
+        module, word = found.groups()
+        assert name == (f"{module}@{word.strip()}" if word else module)
+        assert (root / "flows" / f"{module}.py").is_file()
+        assert f"flows/{module}.py" in {dep.def_path for dep in stage.deps}
+
+
+def test_outputs_are_where_the_entry_points_write(stages: dict[str, Any]) -> None:
+    assert str(CONTEXTS) in outs(stages["tokenize"])
+    assert outs(stages["report"]) == {str(REPORT)}
+    for name, stage in stages.items():
+        stage_name, _, item = name.partition("@")
+        if stage_name == "collect":
+            assert str(ACTIVATIONS / item) in outs(stage)
+        if stage_name in OUTPUT:
+            assert outs(stage) == {str(of_target(item, OUTPUT[stage_name])), str(TIMINGS / f"{name}.json")}
+
+
+def test_nothing_depends_on_timings(stages: dict[str, Any]) -> None:
+    read = {dep.def_path for stage in stages.values() for dep in stage.deps}
+    assert not {path for path in read if path.startswith(str(TIMINGS))}
+
+
+def test_order_respects_dependencies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    order = list(read_graph().upstream)
+    assert order[:2] == ["check", "tokenize"]
+    assert order[-2:] == ["report", "publish"]
+    for target in ("latents", "neurons"):
+        mine = [name.partition("@")[0] for name in order if name.endswith(f"@{target}") and "evaluate" not in name]
+        assert mine == ["train", "sample", "explain", "score", "refine"]
+
+
+def test_report_waits_for_every_target(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    upstream = read_graph().upstream["report"]
+    for target in ("latents", "neurons"):
+        assert {f"refine@{target}", f"evaluate@{target}"} <= set(upstream)
