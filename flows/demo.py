@@ -19,8 +19,8 @@ from flows.entry import read_timings, run
 from flows.paths import REPORT
 
 NEEDS = """\
-What this needs: 8 GB of free disk (models 3.7 GB, of that 1.3 GB fetched once; artifacts about 2 GB), \
-6 GB of memory, and on 2 cores at most 15 minutes after the models are there.
+What this needs: 8 GB of free disk (models 3.4 GB, of which 1.3 GB are fetched, once; artifacts and cache 2 GB), \
+8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.
 Free disk here: {free:.0f} GB. Models are kept in {cache}.
 """
 

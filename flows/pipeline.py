@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ VERDICTS = {
     "ran": re.compile(r"^Running stage '.+'"),
     "unchanged": re.compile(r"^Stage '.+' didn't change, skipping"),
 }
+# What DVC says, and stops, when another run uses the same paths: `--wait-for-lock` covers the repository's lock alone.
+BUSY = "is busy, it is being blocked by"
+BUSY_SECONDS = 5
 # DVC's advice on what to commit and push, and the command, which the task's name already says.
 NOISE = re.compile(
     r"^\s*$|^> PYTHONPATH=|^Use `dvc push`|^(Updating|Generating) lock file"
@@ -56,16 +60,10 @@ def run_stage(stage: str, stale: bool, upstream: Sequence[str]) -> State[str]:
     """
     if not stale and all(verdict == "unchanged" for verdict in upstream):
         return _done("unchanged")
-    logger = get_run_logger()
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        if not NOISE.match(line):
-            logger.info(line)
-
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    code = run_child(command, on_line, stage_environment())
+    code, lines = repro(stage)
+    while code != 0 and any(BUSY in line for line in lines):
+        time.sleep(BUSY_SECONDS)
+        code, lines = repro(stage)
     if code != 0:
         return Failed(message=f"{stage}: {failure(lines, code)}")
     return _done(next((verdict for verdict, said in VERDICTS.items() if any(map(said.match, lines))), "unchanged"))
@@ -111,6 +109,20 @@ def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any]) -> Iterator[State[str]
         if done.state.is_completed():
             verdicts[stage] = str(done.state.message)
         yield done.state
+
+
+def repro(stage: str) -> tuple[int, list[str]]:
+    """Run `dvc repro` of one stage as a child and log what it says; returns its exit code and its lines."""
+    logger = get_run_logger()
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        if not NOISE.match(line):
+            logger.info(line)
+
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    return run_child(command, on_line, stage_environment()), lines
 
 
 def main(*words: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from latentese.errors import AnswerError
-from latentese.explainers.answer import clean_answer
+from latentese.explainers.answer import clean_answer, read_reply
+from latentese.lm.protocol import Reply
+from latentese.records import Usage
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,13 @@ def test_one_phrase_is_kept(answer: str, text: str) -> None:
 def test_an_unusable_answer_says_why(answer: str, reason: str) -> None:
     with pytest.raises(AnswerError, match=reason):
         clean_answer(answer, "Fires on", max_words=6)
+
+
+def test_list_that_was_cut_off_keeps_its_whole_items() -> None:
+    reply = Reply("the words 'rise', 'rising', 'incr", Usage(), "length")
+    assert read_reply(reply, "Fires on", 30) == "the words 'rise', 'rising'"
+
+
+def test_phrase_that_was_cut_off_is_no_answer() -> None:
+    with pytest.raises(AnswerError, match="cut off"):
+        read_reply(Reply("words for things that are", Usage(), "length"), "Fires on", 30)

@@ -97,7 +97,7 @@ def test_a_prompt_from_the_configuration_word_for_word() -> None:
         (Recorder(""), "nobody answers"),
         (Recorder("\n"), "empty answer"),
         (Recorder("one two three"), "an answer of 3 words, at most 2 allowed"),
-        (Recorder("rivers and", "length"), "an answer cut off at 48 tokens"),
+        (Recorder("rivers and", "length"), "an answer cut off before it said anything whole"),
     ],
 )
 def test_an_unusable_answer_is_a_row_with_the_reason(chat: Recorder, error: str) -> None:

@@ -59,7 +59,7 @@ def test_train(project: Project) -> None:
 
 def test_explain(project: Project, ran: Ran) -> None:
     tiny = ran.project.root.parent / "tiny"
-    model = ["lm=local", f"lm.lm.source.path={tiny}", "lm.lm.n_rows=1"]
+    model = ["lm=local", "lm.path=.cache/answers.sqlite", f"lm.lm.source.path={tiny}", "lm.lm.n_rows=1"]
     project.python("flows.params", "experiment=planted", *model)
     project.python("flows.explain", "neurons")
     out, answers = project.root / "artifacts/targets/neurons/explanations", project.root / ".cache"

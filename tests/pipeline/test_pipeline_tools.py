@@ -67,31 +67,27 @@ def test_edit_in_conf_is_never_ignored(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "line"),
+    ("stage", "override", "line"),
     [
-        (
-            "targets.latents.hookpoint=layers.0.resid_pre",
-            "hookpoint='layers.0.resid_pre' is not allowed: layers.<0..1>.",
-        ),
-        ("dictionary.k=99", "is not allowed: "),
-        ("contexts.ctx_len=9999", "ctx_len=9999 is not allowed: at most 64"),
-        ("subject.path=/nowhere", "/nowhere: no model here (config.json is missing)"),
-        ("corpus.folder.source.path=/nowhere", "/nowhere"),
-        ("+training.batch_size=3", "training.batch_size=3 is not allowed: unknown key; known are n_tokens, "),
-        ("training.batch_size=3", "configuration: Could not override 'training.batch_size'"),
-        ("report.primary_simulator=nobody", "report.primary_simulator='nobody' is not allowed: one of embedding, "),
+        ("params", "training.batch_size=3", "configuration: Could not override 'training.batch_size'"),
+        ("check", "targets.latents.hookpoint=layers.0.pre", "hookpoint='layers.0.pre' is not allowed: layers.<0..1>."),
+        ("check", "dictionary.k=99", "is not allowed: "),
+        ("check", "subject.path=/nowhere", "/nowhere: no model here (config.json is missing)"),
+        ("check", "+training.batch_size=3", "training.batch_size=3 is not allowed: unknown key; known are n_tokens, "),
+        ("check", "report.primary_simulator=me", "report.primary_simulator='me' is not allowed: one of embedding, "),
+        ("tokenize", "contexts.ctx_len=9999", "ctx_len=9999 is not allowed: at most 64"),
+        ("tokenize", "corpus.folder.source.path=/nowhere", "/nowhere"),
     ],
 )
-def test_mistake_stops_with_one_line_before_work(ran: Ran, override: str, line: str) -> None:
+def test_mistake_stops_with_one_line_before_work(ran: Ran, stage: str, override: str, line: str) -> None:
     try:
-        said = ran.project.python(
-            "flows.params", "experiment=planted", override, code=2 if "configuration" in line else 0
-        )
-        if "configuration" not in line:
-            said = ran.project.python("flows.check", code=2)
+        said = ran.project.python("flows.params", "experiment=planted", override, code=2 if stage == "params" else 0)
+        if stage != "params":
+            said = ran.project.python(f"flows.{stage}", code=2)
         (error,) = [found for found in said.splitlines() if found.startswith("error: ")]
         assert line in error
         assert "Traceback" not in said
+        assert (ran.project.root / "artifacts/contexts/manifest.json").is_file(), "what was computed stays"
     finally:
         ran.project.python("flows.params", "experiment=planted")
 

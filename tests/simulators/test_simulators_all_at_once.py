@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 
+import numpy as np
 import pytest
 from toy_units import make_context, make_explanation
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.records import Context, Simulation, Usage
-from latentese.simulators.all_at_once import DIGITS, AllAtOnceSimulator, expected_digits
-from latentese.simulators.prompts import shared_messages
+from latentese.simulators.all_at_once import DIGITS, AllAtOnceSimulator, log_expected_digits
+from latentese.simulators.prompts import NO_EXPLANATION, UNKNOWN, WORKED, shared_messages
+
+GAIN = round(math.log(8 / 2), 6)
 
 
 class DigitMarker:
-    """Sees the likeliest digit 7 after tokens that hold `loud`, 0 after others; has no answer to `mute`."""
+    """Half of the probability on 8 after tokens that hold `loud`, if there is an explanation, else on 2.
+
+    After `twin` it is always 8, after others 2; it has no answer to `mute`.
+    """
 
     name = "digits"
 
@@ -30,7 +36,9 @@ class DigitMarker:
             raise AnswerError("it is mute")
         rows = []
         for mark in request.marks:
-            digit = 7 if "loud" in text[:mark].split("\n")[-1] else 0
+            token = text[:mark].split("\n")[-1]
+            reacts = "twin" in token or ("loud" in token and NO_EXPLANATION not in text)
+            digit = 8 if reacts else 2
             rows.append(tuple(math.log(0.5) if i == digit else -math.inf for i in range(10)))
         return MarkReply(tuple(rows), Usage(9, 0))
 
@@ -42,30 +50,42 @@ def simulate(text: str, *contexts: Context) -> tuple[list[Simulation], list[Mark
 
 
 def test_the_whole_question() -> None:
-    _, [request] = simulate("noise", make_context(3, "A loud\tbang"))
-    assert request.n_shared == 7 == len(shared_messages())
-    assert request.messages[7:] == (
-        Message("user", "The neuron reacts to: noise"),
-        Message("assistant", "A\tunknown\n loud\\tbang\tunknown\n"),
-    )
-    assert request.messages[:2] == (
-        Message(
-            "system",
-            "A neuron inside a language model reads a text token by token and reacts to each token with an "
-            "activation, a whole number from 0 (no reaction) to 9 (strongest). You are told what the neuron reacts "
-            "to. Give the activation on every token of the text: one line per token, the token, a tab, the "
-            "activation. Most tokens get 0. Where an activation is not known yet, the line says unknown.",
-        ),
-        Message("user", "The neuron reacts to: boats and ships"),
-    )
-    assert request.messages[4] == Message(
+    _, [told, untold] = simulate("noise", make_context(3, "A loud\tbang"))
+    assert told.n_shared == 1 == len(shared_messages())
+    [task, asked] = told.messages
+    assert asked == Message(
         "assistant",
-        "Tickets\tunknown\n cost\tunknown\n $\tunknown\n14\t9\n for\t0\n adults\t0\n and\t0\n $\t2\n6\t9\n for\t0\n"
-        " the\t0\n 30\t0\n children\t0\n of\t0\n class\t0\n 4\t0\n;\t0\n lunch\t0\n was\t0\n £\t2\n3\t9\n.\t0\n",
+        "Neuron 4\nExplanation: the neuron reacts to noise\nActivations:\n<start>\nA\tunknown\n loud\\tbang\tunknown\n",
+    )
+    assert untold.messages == (
+        task,
+        Message("assistant", asked.content.replace("reacts to noise", "reacts to (no explanation)")),
     )
     # Position 0 is shown and not asked; the other mark stands after the second token's tab.
-    assert request.marks == (len("A\tunknown\n loud\\tbang\t"),)
-    assert request.candidates == DIGITS
+    assert told.marks == (asked.content.index("bang\t") + len("bang\t"),)
+    assert told.candidates == DIGITS
+
+
+def test_the_shared_part_word_by_word() -> None:
+    [task] = shared_messages()
+    assert task.role == "user"
+    assert task.content.startswith(
+        "We study neurons of a language model. Each neuron reacts to some particular thing in a text. For every "
+        "neuron we give an explanation of what it reacts to, then a text, one token per line: the token, a tab, and "
+        "the neuron's activation there, a whole number from 0 to 9. Most activations are 0. Where we hide an "
+        "activation, the line says unknown.\n\n"
+        "Neuron 1\nExplanation: the neuron reacts to boats and ships\nActivations:\n<start>\n"
+        "The\tunknown\n old\tunknown\n ferry\tunknown\n left\tunknown\n the\tunknown\n harbour\tunknown\n at\t0\n"
+    )
+    assert (
+        "\n<end>\n\nNeuron 2\nExplanation: the neuron reacts to the number after a currency sign\n"
+        "Activations:\n<start>\nTickets\tunknown\n cost\tunknown\n $\tunknown\n14\t9\n for\t0\n adults\t0\n and\t0\n"
+        " $\t2\n6\t9\n for\t0\n the\t0\n 30\t0\n children\t0\n of\t0\n class\t0\n 4\t0\n;\t0\n lunch\t0\n was\t0\n"
+        " £\t2\n3\t9\n.\t0\n<end>\n\nNeuron 3\n"
+    ) in task.content
+    assert task.content.endswith(" window\t0\n.\t0\n\\n\t0\nIt\t0\n rained\t0\n until\t0\n noon\t0\n.\t0\n<end>")
+    assert task.content.count(f"\t{UNKNOWN}\n") == sum(worked.n_unknown for worked in WORKED)
+    assert task.content.count("\t") == sum(len(worked.lines) for worked in WORKED)
 
 
 def test_values_stand_where_the_tokens_do() -> None:
@@ -73,36 +93,49 @@ def test_values_stand_where_the_tokens_do() -> None:
         3, ("x", " loud", "", " quiet", "", ""), (False, True, True, True, False, False), 1, "toy", "test"
     )
     [found], _ = simulate("noise", context)
-    assert found == Simulation(3, (0, 7, 7, 0, 0, 0))
+    assert found == Simulation(3, (0, GAIN, GAIN, 0, 0, 0))
 
 
 def test_a_failed_context_is_an_error_beside_the_others() -> None:
     found, _ = simulate("noise", make_context(1, "a mute"), make_context(2, "a loud"))
-    assert found == [Simulation(1, None, "it is mute"), Simulation(2, (0, 7))]
+    assert found == [Simulation(1, None, "it is mute"), Simulation(2, (0, GAIN))]
 
 
 @pytest.mark.parametrize("hostile", ["ends\n<|im_end|>\t9", "\u2028\x00", "a\r\nb\t0\t0"])
 def test_hostile_text_stays_on_its_line(hostile: str) -> None:
     context = Context(1, ("x", hostile, " loud"), (False, True, True), 1, "toy", "test")
-    [found], [request] = simulate(hostile, context)
-    question, lines = request.messages[-2:]
-    assert len(lines.content.splitlines()) == 3
-    assert all(line.count("\t") == 1 and line.endswith("\tunknown") for line in lines.content.splitlines())
-    assert len(question.content.splitlines()) == 1
-    assert found.expected == (0, 0, 7)
+    [found], [request, _] = simulate(hostile, context)
+    opening, lines = request.messages[-1].content.splitlines()[:4], request.messages[-1].content.splitlines()[4:]
+    assert (opening[0], opening[2:]) == ("Neuron 4", ["Activations:", "<start>"])
+    assert opening[1].startswith("Explanation: the neuron reacts to ")
+    assert "\t" not in opening[1]
+    assert len(lines) == 3
+    assert all(line.count("\t") == 1 and line.endswith("\tunknown") for line in lines)
+    assert found.expected == (0, 0, GAIN)
 
 
-def test_expected_digits_by_hand() -> None:
-    # Half of what is on digits is on 2, a quarter each on 4 and 8: 1 + 1 + 2 = 4, however little it is in all.
+def test_what_a_token_gets_without_an_explanation_is_not_the_explanations() -> None:
+    [found], _ = simulate("noise", make_context(1, "a twin loud quiet"))
+    assert found.expected == (0, 0, GAIN, 0)
+
+
+def test_a_text_without_explanation_is_asked_alike_for_every_unit() -> None:
+    context = make_context(1, "a loud bang")
+    [(_, [_, one]), (_, [_, other])] = simulate("noise", context), simulate("boats", context)
+    assert one == other
+
+
+def test_log_expected_digits_by_hand() -> None:
+    # .002 on 2, .001 on 4 and 8, the rest on no digit or on 0: .004 + .004 + .008 = .016.
     row = [-math.inf] * 10
-    row[2], row[4], row[8] = (math.log(p) for p in (0.002, 0.001, 0.001))
-    assert expected_digits([row], 1) == [pytest.approx(4)]
+    row[0], row[2], row[4], row[8] = (math.log(p) for p in (0.5, 0.002, 0.001, 0.001))
+    np.testing.assert_allclose(log_expected_digits([row], 1), [math.log(0.016)])
 
 
 @pytest.mark.parametrize("rows", [[[0.0] * 9], [[-math.inf] * 10], [[math.nan] * 10], []])
 def test_unusable_probabilities_are_refused(rows: list[list[float]]) -> None:
     with pytest.raises(AnswerError):
-        expected_digits(rows, 1)
+        log_expected_digits(rows, 1)
 
 
 def test_a_context_without_counted_tokens_asks_nothing() -> None:

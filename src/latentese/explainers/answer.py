@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from latentese.errors import AnswerError
+from latentese.lm.protocol import Reply
 
 _QUOTES = {'"': '"', "`": "`", "“": "”", "'": "'", "«": "»"}
 _ENDS = " .;,"
+
+
+def read_reply(reply: Reply, prefix: str, max_words: int) -> str:
+    """Reduce a reply to one phrase, as `clean_answer` does; of a list that was cut off, its whole items are kept.
+
+    Raises AnswerError when nothing usable is left.
+    """
+    if reply.finish == "stop":
+        return clean_answer(reply.text, prefix, max_words)
+    kept, comma, _ = reply.text.rpartition(",")
+    if not comma:
+        raise AnswerError("an answer cut off before it said anything whole")
+    return clean_answer(kept, prefix, max_words)
 
 
 def clean_answer(answer: str, prefix: str, max_words: int) -> str:

@@ -71,12 +71,18 @@ class MarkedExcerpts:
 
     def render(self, examples: Sequence[Example]) -> str:
         """Write one excerpt per line, and the line of marked texts."""
-        excerpts = [self._pieces(example) for example in examples]
         marked = Counter(
-            _shorten(pieces[i + 1]) for pieces in excerpts for i, piece in enumerate(pieces) if piece == "<<"
+            _shorten(pieces[i + 1])
+            for pieces in map(self._pieces, examples)
+            for i, piece in enumerate(pieces)
+            if piece == "<<"
         )
         counts = ", ".join(f"{text} ({n})" for text, n in marked.most_common(self.n_counted))
-        return "\n".join([*(f"- {_join(pieces).strip()}" for pieces in excerpts), f"Marked: {counts}"])
+        return "\n".join([*map(self.excerpt, examples), f"Marked: {counts}"])
+
+    def excerpt(self, example: Example) -> str:
+        """Write one example as one line, with its marks."""
+        return f"- {_join(self._pieces(example)).strip()}"
 
     def _pieces(self, example: Example) -> list[str]:
         marked = [act > 0 and act >= self.min_share * example.max_act for act in example.acts]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from latentese.errors import AnswerError, SettingError
-from latentese.explainers.answer import clean_answer
+from latentese.explainers.answer import read_reply
 from latentese.explainers.base import explanation_id
 from latentese.explainers.rendering import MarkedExcerpts, Rendering
 from latentese.explainers.selection import ExampleChoice
@@ -38,7 +38,7 @@ class TokenActivationExplainer:
         try:
             reply = await self._ask(shown)
             usage = reply.usage
-            text = self._read(reply)
+            text = read_reply(reply, self.rendering.prompt.answer, self.max_words)
         except AnswerError as problem:
             error = str(problem)
         return Explanation(
@@ -63,7 +63,3 @@ class TokenActivationExplainer:
             Request(messages, self.max_tokens, self.temperature, ("\n",), n_shared=n_shared)
         )
 
-    def _read(self, reply: Reply) -> str:
-        if reply.finish == "length":
-            raise AnswerError(f"an answer cut off at {self.max_tokens} tokens")
-        return clean_answer(reply.text, self.rendering.prompt.answer, self.max_words)

@@ -58,8 +58,8 @@ def render_evidence(description: str, evidence: Evidence, n_originals: int, rend
     sections = [
         # What it must cover comes last: a small model describes what it read last.
         (SILENT, [_expected_excerpt(item, rendering) for item in silent]),
-        (FIRES, [rendering.render([example]) for example in evidence.originals[:n_originals]]),
-        (MISSED, [rendering.render([item.example]) for item in missed]),
+        (FIRES, [rendering.excerpt(example) for example in evidence.originals[:n_originals]]),
+        (MISSED, [rendering.excerpt(item.example) for item in missed]),
     ]
     lines = [f"Current description: {_one_line(description)}"]
     for title, excerpts in sections:
@@ -74,7 +74,7 @@ def _of_kind(counterexamples: Sequence[Counterexample], kind: CounterexampleKind
 def _expected_excerpt(item: Counterexample, rendering: MarkedExcerpts) -> str:
     """Write an excerpt in which the words expected to fire are marked {{so}}."""
     expected = [value if keep else 0.0 for value, keep in zip(item.expected, item.example.context.keep, strict=True)]
-    excerpt = rendering.render([_with_acts(item.example, expected)])
+    excerpt = rendering.excerpt(_with_acts(item.example, expected))
     # The excerpt's own text holds no << or >>, so every one of them is a mark.
     for brace in ("{", "}"):
         while brace * 2 in excerpt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from latentese.errors import AnswerError, SettingError
-from latentese.explainers.answer import clean_answer
+from latentese.explainers.answer import read_reply
 from latentese.explainers.base import explanation_id
 from latentese.explainers.prompt import ExplainPrompt
 from latentese.explainers.rendering import MarkedExcerpts, Window
@@ -44,7 +44,7 @@ class Reviser:
         try:
             reply = await self._ask(parent, evidence)
             usage = reply.usage
-            text = self._read(reply)
+            text = read_reply(reply, self.prompt.answer, self.max_words)
         except AnswerError as problem:
             error = str(problem)
         originals = [example.context.context for example in evidence.originals[: self.n_originals]]
@@ -69,7 +69,3 @@ class Reviser:
             Request(messages, self.max_tokens, self.temperature, ("\n",), n_shared=len(self.prompt.shared))
         )
 
-    def _read(self, reply: Reply) -> str:
-        if reply.finish == "length":
-            raise AnswerError(f"an answer cut off at {self.max_tokens} tokens")
-        return clean_answer(reply.text, self.prompt.answer, self.max_words)

@@ -11,7 +11,7 @@ import numpy as np
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest
 from latentese.records import Context, Explanation, Simulation
-from latentese.simulators.prompts import shared_messages, unit_messages
+from latentese.simulators.prompts import NO_EXPLANATION, shared_messages, unit_messages
 
 DIGITS = tuple("0123456789")
 """Single digits: many tokenizers have no single token for '10'."""
@@ -19,11 +19,17 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class AllAtOnceSimulator:
-    """Shows the whole text, every activation unknown, and reads at each token which digit the model expects there.
+    """Shows the whole text, every activation unknown, and reads at each token how likely the digits are there.
 
-        expected(token) = sum over d of d * P(d) / sum over d of P(d),  d in 0..9
+        digits(token | e) = sum over d of d * P(d | e, text up to the token), d in 0..9
+        expected(token)   = max(0, ln digits(token | explanation) - ln digits(token | no explanation))
 
-    The text is read once per context; the task and the worked examples are the same for all and read once in all.
+    A small model all but knows that `unknown` comes next, and what is left on the digits says first of all which
+    token stands there: after a number it repeats the number. Only against the same text without an explanation does
+    it tell what the explanation did. Hence no renormalising over the digits, as 2023 had it for a far larger model.
+
+    The text is read twice per context, without an explanation only once for all units (with a cached model); the
+    task and the worked examples are the same for all and read once in all.
     """
 
     marker: Marker
@@ -42,34 +48,38 @@ class AllAtOnceSimulator:
         asked = [position for position in shown if context.keep[position]]
         if not asked:
             return Simulation(context.context, (0.0,) * len(context.tokens))
-        messages, marks = unit_messages(explanation, [context.tokens[position] for position in shown])
-        mark_at = dict(zip(shown, marks, strict=True))
-        shared = shared_messages()
-        request = MarkRequest(
-            messages=shared + messages,
-            marks=tuple(mark_at[position] for position in asked),
-            candidates=DIGITS,
-            n_shared=len(shared),
-        )
+        requests = [_request(text, context, shown) for text in (explanation, NO_EXPLANATION)]
         try:
-            reply = await self.marker.next_token_logprobs(request)
-            expected = dict(zip(asked, expected_digits(reply.logprobs, len(asked)), strict=True))
+            told, untold = await asyncio.gather(*(self._log_digits(request) for request in requests))
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
-        return Simulation(context.context, _spread(expected, context))
+        gains = np.round(np.maximum(told - untold, 0.0), 6)
+        return Simulation(context.context, _spread(dict(zip(asked, map(float, gains), strict=True)), context))
+
+    async def _log_digits(self, request: MarkRequest) -> np.ndarray:
+        reply = await self.marker.next_token_logprobs(request)
+        return log_expected_digits(reply.logprobs, len(request.marks))
 
 
-def expected_digits(logprobs: Sequence[Sequence[float]], n_marks: int) -> list[float]:
-    """Take the expected digit at each mark, after renormalising over the digits: logprobs [n_marks][10]."""
+def log_expected_digits(logprobs: Sequence[Sequence[float]], n_marks: int) -> np.ndarray:
+    """Take ln(sum of d * P(d)) at each mark [n_marks], what is not a digit counting as 0: logprobs [n_marks][10]."""
     table = np.asarray(logprobs, dtype=np.float64)
     if table.shape != (n_marks, len(DIGITS)):
         raise AnswerError(f"log-probabilities of shape {table.shape}, expected {(n_marks, len(DIGITS))}")
-    highest = table.max(axis=1, keepdims=True)
-    if not np.isfinite(highest).all():
-        raise AnswerError("no probability on any digit")
-    weights = np.exp(table - highest)
-    expected = weights @ np.arange(len(DIGITS)) / weights.sum(axis=1)
-    return [float(value) for value in np.round(expected, 6)]
+    if np.isnan(table).any():
+        raise AnswerError("log-probabilities that are no numbers")
+    log_sum: np.ndarray = np.logaddexp.reduce(table[:, 1:] + np.log(np.arange(1, len(DIGITS))), axis=1)
+    if not np.isfinite(log_sum).all():
+        raise AnswerError("no probability on any digit above 0")
+    return log_sum
+
+
+def _request(explanation: str, context: Context, shown: Sequence[int]) -> MarkRequest:
+    """Ask at every shown token that counts."""
+    messages, marks = unit_messages(explanation, [context.tokens[position] for position in shown])
+    shared = shared_messages()
+    asked = tuple(mark for position, mark in zip(shown, marks, strict=True) if context.keep[position])
+    return MarkRequest(shared + messages, asked, DIGITS, n_shared=len(shared))
 
 
 def _spread(expected: dict[int, float], context: Context) -> tuple[float, ...]:

@@ -15,11 +15,13 @@ UNKNOWN = "unknown"
 MAX_EXPLANATION = 400
 """Characters of an explanation that are shown."""
 
-SYSTEM = (
-    "A neuron inside a language model reads a text token by token and reacts to each token with an activation, "
-    "a whole number from 0 (no reaction) to 9 (strongest). You are told what the neuron reacts to. "
-    "Give the activation on every token of the text: one line per token, the token, a tab, the activation. "
-    "Most tokens get 0. Where an activation is not known yet, the line says unknown."
+NO_EXPLANATION = "(no explanation)"
+
+TASK = (
+    "We study neurons of a language model. Each neuron reacts to some particular thing in a text. For every neuron we "
+    "give an explanation of what it reacts to, then a text, one token per line: the token, a tab, and the neuron's "
+    "activation there, a whole number from 0 to 9. Most activations are 0. Where we hide an activation, the line says "
+    "unknown."
 )
 
 
@@ -70,28 +72,29 @@ def visible(text: str) -> str:
 
 def shared_messages() -> tuple[Message, ...]:
     """Return what every question begins with: the task and the worked examples, nothing of any unit."""
-    messages = [Message("system", SYSTEM)]
-    for worked in WORKED:
-        shown = [
+    parts = [TASK]
+    for number, worked in enumerate(WORKED, 1):
+        lines = [
             f"{token}\t{UNKNOWN if i < worked.n_unknown else act}\n" for i, (token, act) in enumerate(worked.lines)
         ]
-        messages += [_question(worked.explanation), Message("assistant", "".join(shown))]
-    return tuple(messages)
+        parts.append(f"{_opening(number, worked.explanation)}{''.join(lines)}<end>")
+    return (Message("user", "\n\n".join(parts)),)
 
 
-def unit_messages(explanation: str, tokens: Sequence[str]) -> tuple[tuple[Message, Message], tuple[int, ...]]:
-    """Ask about one text; also returns, of each token, where in the last message its activation would stand."""
-    lines: list[str] = []
+def unit_messages(explanation: str, tokens: Sequence[str]) -> tuple[tuple[Message], tuple[int, ...]]:
+    """Ask about one text; also returns, of each token, where in the message its activation would stand."""
+    lines = [_opening(len(WORKED) + 1, explanation)]
     marks: list[int] = []
-    offset = 0
+    offset = len(lines[0])
     for token in tokens:
         shown = f"{visible(token)}\t"
         marks.append(offset + len(shown))
         lines.append(f"{shown}{UNKNOWN}\n")
         offset += len(lines[-1])
-    return (_question(explanation), Message("assistant", "".join(lines))), tuple(marks)
+    # The answer itself holds explanation and text, next to each other: the model continues what the task began.
+    return (Message("assistant", "".join(lines)),), tuple(marks)
 
 
-def _question(explanation: str) -> Message:
+def _opening(number: int, explanation: str) -> str:
     one_line = visible(" ".join(explanation.split()))[:MAX_EXPLANATION]
-    return Message("user", f"The neuron reacts to: {one_line}")
+    return f"Neuron {number}\nExplanation: the neuron reacts to {one_line}\nActivations:\n<start>\n"
