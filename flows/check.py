@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from flows import collect, evaluate, explain, refine, report, sample, score, tokenize, train
+from flows import collect, evaluate, explain, fetch, refine, report, sample, score, tokenize, train
 from flows.config import CONF, Params, read_params
 from flows.entry import run
 from flows.hydra_plugins.latentese_resolvers import conf_sha256
@@ -33,6 +33,7 @@ def main() -> None:
         for stage in (train, sample, explain, score, refine, evaluate):
             stage.prepare(params, target)
     report.prepare(params)
+    fetch.main()  # a model that cannot be had stops here, not an hour later
     write_text(SAID, CHECKED)
 
 

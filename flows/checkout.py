@@ -6,7 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from latentese.errors import LatenteseError
+from latentese.errors import LatenteseError, SettingError
+
+MARK = "latentese-copy"
+"""A file that says that a folder is such a copy: no other folder is ever written to."""
 
 
 def copy_checkout(source: Path, copy: Path) -> Path:
@@ -15,15 +18,19 @@ def copy_checkout(source: Path, copy: Path) -> Path:
     Files that are gone from the project go from the copy too; artifacts of earlier runs in the copy stay.
     """
     copy = copy.resolve()
+    mark = copy / ".git" / MARK
+    if copy.is_dir() and any(copy.iterdir()) and not mark.is_file():
+        raise SettingError("--sandbox", str(copy), "an empty or new folder, or an earlier copy of this project")
     files = _git(source, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     present = {name for name in files if name and (source / name).is_file()}
-    if (copy / ".git").exists():
+    if mark.is_file():
         for name in set(_git(copy, "ls-files", "-z").split("\0")) - present - {""}:
             (copy / name).unlink(missing_ok=True)
     for name in sorted(present):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, copy / name)
     _git(copy, "init", "--quiet")
+    mark.touch()
     _git(copy, "add", "--all")
     (copy / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {source.resolve() / '.dvc' / 'cache'}\n")
     return copy

@@ -85,8 +85,12 @@ def build_once(spec: Mapping[str, Any], setting: str) -> Any:
 
 
 def build_all(specs: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Build every spec of a mapping."""
-    return {name: build_once(spec, f"{setting}.{name}") for name, spec in specs.items()}
+    """Build every spec of a mapping; what has a name of its own must have the one it is given there."""
+    built = {name: build_once(spec, f"{setting}.{name}") for name, spec in specs.items()}
+    for name, made in built.items():
+        if getattr(made, "name", name) != name:
+            raise SettingError(f"{setting}.{name}.name", made.name, f"{name!r}, as it is called in {setting}")
+    return built
 
 
 def settings(cls: type[T], values: Mapping[str, Any], setting: str) -> T:

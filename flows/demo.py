@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 from flows import fetch
-from flows.config import write_params
+from flows.config import read_params, write_params
 from flows.entry import read_timings, run
 from flows.paths import REPORT
 
 NEEDS = """\
-What this needs: 8 GB of free disk (models 3.4 GB, of which 1.3 GB are fetched, once; artifacts and cache 2 GB), \
+What this needs: 7 GB of free disk (models 3.4 GB, of which 1.3 GB are fetched, once; artifacts and cache 3 GB), \
 8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.
 Free disk here: {free:.0f} GB. Models are kept in {cache}.
 """
@@ -41,6 +41,9 @@ def main(*words: str) -> None:
     started = time.monotonic()
     _run_pipeline(arguments.overrides)
     _show(time.monotonic() - started)
+    if not arguments.sandbox:
+        print("Compare runs      make ui, then http://127.0.0.1:5000 (MLflow) and http://127.0.0.1:4200 (Prefect)")
+        print("Try next          source .venv/bin/activate && dvc exp run -S dictionary.k=16")
 
 
 def _say_needs() -> None:
@@ -60,12 +63,10 @@ def _show(seconds: float) -> None:
 
     from latentese.report.terminal import summary
 
-    console = Console()
-    console.print(summary(REPORT / "metrics.json", read_timings()))
+    console, params = Console(), read_params()
+    console.print(summary(REPORT / "metrics.json", read_timings({*params["targets"], *params["hookpoints"]})))
     console.print(f"The pipeline took {seconds / 60:.1f} minutes this time.")
     console.print(f"Read the report   {(REPORT / 'index.html').resolve().as_uri()}", soft_wrap=True)
-    console.print("Compare runs      make ui, then http://127.0.0.1:5000 (MLflow) and http://127.0.0.1:4200 (Prefect)")
-    console.print("Try next          source .venv/bin/activate && dvc exp run -S dictionary.k=16")
 
 
 if __name__ == "__main__":

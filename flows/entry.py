@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flows.paths import TIMINGS
@@ -51,9 +51,13 @@ def run_stage(stage: str, main: Callable[..., Measured | None]) -> None:
     run(measured)
 
 
-def read_timings() -> dict[str, dict[str, Any]]:
-    """Read the timings of every stage, by stage name."""
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(TIMINGS.glob("*.json"))}
+def read_timings(items: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Read the timings of every stage, by stage name.
+
+    `items` are the present targets and hookpoints: files of those that a configuration dropped may lie there still.
+    """
+    found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(TIMINGS.glob("*.json"))}
+    return {stage: timings for stage, timings in found.items() if "@" not in stage or stage.partition("@")[2] in items}
 
 
 def _fail(message: str, code: int) -> int:

@@ -18,6 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checkout import copy_checkout
 from flows.children import kill_all, run_child
-from flows.config import read_params, write_params
+from flows.config import read_params, settings, write_params
 from flows.entry import run
 from flows.graph import Graph, read_graph
 from flows.server import running_server
-from latentese.errors import LatenteseError
+from latentese.errors import LatenteseError, SettingError
 
 VERDICTS = {
     "restored": re.compile(r"^Stage '.+' is cached - skipping run"),
@@ -50,6 +51,17 @@ NOISE = re.compile(
     r"^\s*$|^> PYTHONPATH=|^Use `dvc push`|^(Updating|Generating) lock file"
     r"|^To (track|enable)|^\s*(git add|dvc config) "
 )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the flow runs the stages."""
+
+    max_workers: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_workers, int) or self.max_workers < 1:
+            raise SettingError("engine.max_workers", self.max_workers, "a whole number, at least 1")
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -78,7 +90,7 @@ def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str
     try:
         write_params(overrides)
         graph = read_graph()
-        max_workers = read_params()["engine"]["max_workers"]
+        max_workers = settings(Engine, read_params()["engine"], "engine").max_workers
     except LatenteseError as error:
         return Failed(message=str(error))
     try:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from flows.config import read_params
 from flows.entry import read_timings, run
-from flows.paths import REPORT, TIMINGS, of_target, tracking_uri
+from flows.paths import REPORT, TARGETS, TIMINGS, of_target, tracking_uri
 from latentese.errors import LatenteseError
 from latentese.schemas import TRAIN_LOG
 from latentese.store.files import sha256_json
@@ -32,13 +32,14 @@ LOCK = Path("dvc.lock")
 def main() -> None:
     """Create the MLflow run of this pipeline, or tag the one there is."""
     params = read_params()
-    key = pipeline_key({*params["targets"], *params["hookpoints"]})
+    items = {*params["targets"], *params["hookpoints"]}
+    key = pipeline_key(items)
     published = PipelineRun(
         key=key,
         name=f"{params['study']}-{key[:8]}",
         params=dict(_flat_params(params)),
         metrics=dict(flat_metrics(json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))))
-        | dict(_timing_metrics()),
+        | dict(_timing_metrics(items)),
         curves=[curve for target in params["targets"] for curve in _train_curves(target)],
         artifacts={"report": REPORT, "config": Path("params.yaml"), "dvc": LOCK},
         tags=_tags(),
@@ -48,17 +49,20 @@ def main() -> None:
 
 
 def pipeline_key(items: Collection[str]) -> str:
-    """Hash of what dvc.lock says of every stage but `publish`; timings, which differ from run to run, are left out.
+    """Hash of what dvc.lock says of every stage that makes a result: two runs with one key are the same.
 
-    `items` are the present targets and hookpoints: DVC keeps the entries of those that a configuration dropped.
+    Left out are timings, which differ from run to run; `check`, which only reads; the folder of all targets that
+    `report` depends on, which may hold dropped ones. `items` are the present targets and hookpoints: DVC keeps the
+    entries of those that a configuration dropped.
     """
     if not LOCK.is_file():
         raise LatenteseError("dvc.lock is missing: run `dvc repro` first")
     lock = OmegaConf.to_container(OmegaConf.load(LOCK))
     assert isinstance(lock, dict)
     present = {name for name in lock["stages"] if "@" not in name or name.partition("@")[2] in items}
-    stages = {name: lock["stages"][name] for name in present - {"publish"}}
+    stages = {name: lock["stages"][name] for name in present - {"publish", "check"}}
     for entry in stages.values():
+        entry["deps"] = [dep for dep in entry.get("deps", []) if dep["path"] != str(TARGETS)]
         entry["outs"] = [out for out in entry.get("outs", []) if not out["path"].startswith(f"{TIMINGS}/")]
     return sha256_json(stages)
 
@@ -80,8 +84,8 @@ def _flat_params(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 
 
-def _timing_metrics() -> Iterator[tuple[str, float]]:
-    for stage, timings in read_timings().items():
+def _timing_metrics(items: Collection[str]) -> Iterator[tuple[str, float]]:
+    for stage, timings in read_timings(items).items():
         yield from flat_metrics(timings, f"timings/{stage.replace('@', '/')}/")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from contextlib import AbstractContextManager, nullcontext
+from http.client import HTTPException
 from typing import Any
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -25,5 +26,5 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as reply:
             return bool(reply.status == 200)
-    except OSError:
+    except (OSError, HTTPException):
         return False

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from flows.config import read_params
@@ -41,6 +42,8 @@ def start() -> None:
     for name, command in commands.items():
         if not _answers(name):
             _spawn(name, command)
+        elif not _pid(name):
+            raise LatenteseError(f"{_address(name)} already serves a {name} that is not this project's; stop it first")
     for name in commands:
         _wait(name)
         print(f"{name:8} {_address(name)}")
@@ -50,14 +53,20 @@ def start() -> None:
 def stop() -> None:
     """End the servers that `start` started."""
     for name in PORTS:
-        pid_file = ROOM / f"{name}.pid"
-        if pid_file.is_file():
-            try:
-                os.killpg(int(pid_file.read_text()), signal.SIGTERM)
-                print(f"{name} stopped")
-            except ProcessLookupError:
-                print(f"{name} was not running")
-            pid_file.unlink()
+        if pid := _pid(name):
+            os.killpg(pid, signal.SIGTERM)
+        print(f"{name} {'stopped' if pid else 'was not running'}")
+        (ROOM / f"{name}.pid").unlink(missing_ok=True)
+
+
+def _pid(name: str) -> int | None:
+    """Process number of the server that `start` started, if it still runs and the number is not another's by now."""
+    file = ROOM / f"{name}.pid"
+    if not file.is_file():
+        return None
+    pid = file.read_text().strip()
+    command = subprocess.run(["ps", "-o", "args=", "-p", pid], capture_output=True, text=True, check=False).stdout
+    return int(pid) if name in command else None
 
 
 def _spawn(name: str, command: list[str]) -> None:
@@ -82,10 +91,8 @@ def _spawn(name: str, command: list[str]) -> None:
 def _wait(name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _answers(name):
-        if time.monotonic() > deadline:
-            raise LatenteseError(
-                f"{name} did not answer at {_address(name)} in {START_SECONDS} s; see {ROOM}/{name}.log"
-            )
+        if time.monotonic() > deadline or not _pid(name):
+            raise LatenteseError(f"{name} does not answer at {_address(name)}; see {ROOM}/{name}.log")
         time.sleep(0.5)
 
 
@@ -94,7 +101,7 @@ def _answers(name: str) -> bool:
     try:
         with urllib.request.urlopen(f"{_address(name)}{path}", timeout=1) as reply:
             return bool(reply.status == 200)
-    except OSError:
+    except (OSError, HTTPException):
         return False
 
 

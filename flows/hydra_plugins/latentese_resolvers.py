@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 
 def conf_sha256(conf: Path) -> str:
-    """Hash of every YAML file below `conf`, with its relative path."""
+    """Hash of every file below `conf`, with its relative path."""
     digest = hashlib.sha256()
-    for file in sorted(conf.rglob("*.yaml")):
+    for file in sorted(path for path in conf.rglob("*") if path.is_file()):
         digest.update(str(file.relative_to(conf)).encode() + b"\0")
         digest.update(file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -32,13 +33,38 @@ def hookpoints(targets: DictConfig) -> DictConfig:
 
 
 def corpus_path(corpus: DictConfig) -> str:
-    """Name the first local folder among the corpus's sources; the code of the packaged sources where there is none."""
+    """Name the local folder that the corpus reads; the project's file of dependencies where there is none."""
     paths = [share.source.path for share in corpus.values() if "path" in share.source]
-    return paths[0] if paths else "src/latentese/corpus"
+    if len(set(paths)) > 1:
+        raise ValueError(f"corpus: one local folder at most, found {', '.join(paths)}; put them into one")
+    return paths[0] if paths else "pyproject.toml"
+
+
+def local_files(group: DictConfig) -> str:
+    """Hash names, sizes and times of the local files that a group names by `path`: models are large.
+
+    A relative path to a file that is made by a run (the answer cache) does not count.
+    """
+    stamps = [
+        f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
+        for path in _paths(group)
+        for file in sorted([path] if path.is_file() else path.glob("*"))
+    ]
+    return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else "none"
+
+
+def _paths(tree: object) -> Iterator[Path]:
+    if isinstance(tree, DictConfig):
+        for key in tree:
+            if key == "path" and "cached" not in str(tree.get("_target_")) and not OmegaConf.is_missing(tree, key):
+                yield Path(tree[key])
+            elif not OmegaConf.is_missing(tree, key):
+                yield from _paths(tree[key])
 
 
 # The current directory, not this file's: an experiment may run in a copy of the project.
 OmegaConf.register_new_resolver("conf_sha256", lambda: conf_sha256(Path("conf")), replace=True)
 OmegaConf.register_new_resolver("corpus_path", corpus_path, replace=True)
+OmegaConf.register_new_resolver("local_files", local_files, replace=True)
 OmegaConf.register_new_resolver("slug", slug, replace=True)
 OmegaConf.register_new_resolver("hookpoints", hookpoints, replace=True)

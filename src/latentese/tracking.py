@@ -56,8 +56,16 @@ def publish_run(run: PipelineRun, uri: str, experiment: str) -> str:
 
     A run that an earlier process left half-written is deleted and written again.
     """
-    client = _client(uri, experiment)
-    experiment_id = _experiment_id(client, experiment)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _publish(run, _client(uri, experiment), uri, experiment)
+    except MlflowException as error:
+        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+
+
+def _publish(run: PipelineRun, client: MlflowClient, uri: str, experiment: str) -> str:
+    experiment_id = _experiment_id(client, uri, experiment)
     for found in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{run.key}'"):
         if found.data.tags.get(COMPLETE_TAG) == "true":
             _set_tags(client, found.info.run_id, run.tags)
@@ -81,7 +89,9 @@ def live_run(uri: str, experiment: str, name: str) -> Iterator[Callable[[int, Ma
     from mlflow.entities import Metric
 
     client = _client(uri, experiment)
-    run = client.create_run(_experiment_id(client, experiment), run_name=f"live {name}", tags={"latentese.live": name})
+    run = client.create_run(
+        _experiment_id(client, uri, experiment), run_name=f"live {name}", tags={"latentese.live": name}
+    )
 
     def log(step: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
@@ -134,25 +144,26 @@ def _set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Non
 
 def _client(uri: str, experiment: str) -> MlflowClient:
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
-    try:
-        with _first_opening(uri):
-            client = MlflowClient(tracking_uri=uri)
-            client.get_experiment_by_name(experiment)
-        return client
-    except MlflowException as error:
-        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+    with _first_opening(uri):
+        client = MlflowClient(tracking_uri=uri)
+        client.get_experiment_by_name(experiment)
+    return client
 
 
-def _experiment_id(client: MlflowClient, experiment: str) -> str:
-    """Find or create the experiment by itself: `set_experiment` logs to "Default" when two processes race."""
+def _experiment_id(client: MlflowClient, uri: str, experiment: str) -> str:
+    """Find or create the experiment by itself: `set_experiment` logs to "Default" when two processes race.
+
+    Files of a SQLite store lie beside it, not where the first process happened to run.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            return str(client.create_experiment(experiment))
+            database = Path(uri.removeprefix("sqlite:///"))
+            place = (database.parent / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:///") else None
+            return str(client.create_experiment(experiment, artifact_location=place))
         except MlflowException:
             found = client.get_experiment_by_name(experiment)
     if found is None or found.lifecycle_stage != "active":

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from latentese.errors import SettingError
-from latentese.metrics.correlation import Floats, pearson, token_sums
-from latentese.metrics.intervals import Bootstrap, document_interval, mean_interval, paired_interval
+from latentese.metrics.correlation import Floats, document_sums, pearson, token_sums
+from latentese.metrics.intervals import Bootstrap, Interval, document_interval, mean_interval, paired_interval
 
 BOOTSTRAP = Bootstrap(n_boot=300, seed=3)
 
@@ -82,3 +82,16 @@ def test_what_is_not_defined_is_none_and_left_out_of_means() -> None:
 def test_settings_that_make_no_interval_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError):
         Bootstrap(**setting)
+
+
+def test_identical_pairs_differ_by_exactly_nothing() -> None:
+    rng = np.random.default_rng(0)
+    sums = [np.stack([document_sums([0], [token_sums(*rng.random((2, 9)))])[0] for _ in range(7)]) for _ in range(5)]
+    assert paired_interval([(unit, unit) for unit in sums], pearson, Bootstrap(n_boot=50)) == Interval(0.0, 0.0, 0.0)
+
+
+def test_one_document_has_a_value_and_no_interval() -> None:
+    sums = document_sums([0], [token_sums([0.0, 1.0, 2.0], [0.0, 1.0, 1.0])])
+    value, low, high = document_interval(sums, pearson, Bootstrap(n_boot=50))
+    assert value == pytest.approx(0.8660254)
+    assert (low, high) == (None, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ class AnswerStore:
             connection.execute("PRAGMA synchronous=FULL")
             with connection:
                 connection.execute(_TABLE)
+        weakref.finalize(self, connection.close)
         return connection
 
 

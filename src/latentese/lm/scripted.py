@@ -24,6 +24,8 @@ class ScriptedChat:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise SettingError("script", str(path), "a file of answers that exists")
         self._answers: dict[str, str] = {}
         for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
             if line.strip():

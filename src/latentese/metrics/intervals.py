@@ -15,8 +15,12 @@ from latentese.errors import SettingError
 from latentese.metrics.correlation import Floats, Metric
 
 
+DECIMALS = 12
+"""Rounding noise of a difference is not a sign: what is 0 on one processor must not be -1e-17 on another."""
+
+
 class Interval(NamedTuple):
-    """A value and its interval; None where they are not defined."""
+    """A value and its interval; None where they are not defined. One document gives a value and no interval."""
 
     value: float | None
     low: float | None
@@ -42,7 +46,8 @@ def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Int
     """Interval of one unit's metric over its documents: sums [n_documents, n_sums]."""
     if not len(sums):
         return Interval(None, None, None)
-    return _interval(float(metric(sums.sum(axis=0))), _resample(sums, metric, bootstrap, stream=0), bootstrap)
+    found = _interval(float(metric(sums.sum(axis=0))), _resample(sums, metric, bootstrap, stream=0), bootstrap)
+    return found if len(sums) > 1 else Interval(found.value, None, None)
 
 
 def mean_interval(units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap) -> Interval:
@@ -93,4 +98,4 @@ def _interval(value: float, resampled: Floats, bootstrap: Bootstrap) -> Interval
         return Interval(None, None, None)
     tail = (1 - bootstrap.level) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return Interval(*(round(float(number), DECIMALS) + 0.0 for number in (value, low, high)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentese.errors import AnswerError
+from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Marker, MarkRequest
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.prompts import NO_EXPLANATION, shared_messages, unit_messages
@@ -34,6 +34,10 @@ class AllAtOnceSimulator:
 
     marker: Marker
     name: str = "all_at_once"
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.marker, "next_token_logprobs"):
+            raise SettingError("marker", type(self.marker).__name__, "a language model that tells probabilities")
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""

@@ -112,7 +112,11 @@ def score(
             table = asyncio.run(_simulate(simulator, tasks))
             tables.append(table)
             n_failed = table["expected_acts"].null_count()
-            counts["simulators"][name] = {"n_judged": table.height - n_failed, "n_failed": n_failed}
+            counts["simulators"][name] = {
+                "n_units": table["unit"].n_unique(),
+                "n_judged": table.height - n_failed,
+                "n_failed": n_failed,
+            }
             counts["wrong_explanations"][name] = {own: other.explanation for own, other in sorted(wrong.items())}
         simulations = pl.concat(tables)
         write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")
@@ -149,9 +153,10 @@ def _tasks(
     settings: ScoreSettings,
 ) -> Iterator[_Task]:
     limit = settings.limit_of(simulator)
-    units = _draw_units(explanations, limit, settings.seed)
-    for explanation in explanations:
-        if explanation.unit not in units or explanation.explainer not in (limit.explainers or (explanation.explainer,)):
+    allowed = [e for e in explanations if not limit.explainers or e.explainer in limit.explainers]
+    units = _draw_units(allowed, limit, settings.seed)
+    for explanation in allowed:
+        if explanation.unit not in units:
             continue
         for split in SCORED:
             if split not in settings.splits or split not in (limit.splits or settings.splits):
