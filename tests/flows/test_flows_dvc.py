@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ OUTPUT = {
     "refine": "refined",
     "evaluate": "evaluation",
 }
+
+
+HARMLESS = {
+    *(f"src/latentese/{name}.py" for name in ("errors", "records", "schemas")),
+    # What cuts contexts runs in `tokenize` alone; the reader of contexts shares a file with their writer.
+    *(f"src/latentese/corpus/{name}.py" for name in ("cutting", "selection", "source", "splits")),
+}
+"""Imported by stages that need not run again when it changes: a change that matters changes a schema's version."""
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +82,32 @@ def test_report_waits_for_every_target(root: Path, monkeypatch: pytest.MonkeyPat
     upstream = read_graph().upstream["report"]
     for target in ("latents", "neurons"):
         assert {f"refine@{target}", f"evaluate@{target}"} <= set(upstream)
+
+
+def imported_by(root: Path, module: str) -> set[Path]:
+    """Files of the package that a module imports, directly or through others."""
+    found: set[Path] = set()
+    waiting = [root / "src" / "latentese" / f"{module}.py"]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latentese"):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                paths = [root / "src" / Path(*str(name).split(".")).with_suffix(".py") for name in names]
+                waiting += [path for path in paths if path.is_file()]
+    return found
+
+
+@pytest.mark.parametrize("stage", ["tokenize", "collect", "train", "sample", "explain", "score", "refine", "evaluate"])
+def test_stage_depends_on_all_code_it_runs(root: Path, stages: dict[str, Any], stage: str) -> None:
+    some = next(found for name, found in stages.items() if name.partition("@")[0] == stage)
+    watched = [root / dep.def_path for dep in some.deps]
+    missing = {
+        str(file.relative_to(root))
+        for file in imported_by(root, f"stages/{stage}")
+        if not any(file == path or path in file.parents for path in watched)
+    }
+    assert missing <= HARMLESS

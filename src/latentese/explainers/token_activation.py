@@ -62,4 +62,3 @@ class TokenActivationExplainer:
         return await self.chat.complete(
             Request(messages, self.max_tokens, self.temperature, ("\n",), n_shared=n_shared)
         )
-

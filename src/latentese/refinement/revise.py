@@ -68,4 +68,3 @@ class Reviser:
         return await self.chat.complete(
             Request(messages, self.max_tokens, self.temperature, ("\n",), n_shared=len(self.prompt.shared))
         )
-
