@@ -74,8 +74,9 @@ def test_the_whole_question() -> None:
             "system",
             "You improve short descriptions of what one neuron of a language model reacts to. You see the current "
             "description, excerpts in which the neuron reacts to the words marked <<so>>, and excerpts that show "
-            "where the description is wrong. Write a better description in at most twelve words. It must cover the "
-            "words marked <<so>> and leave out the words marked {{so}}.",
+            "where the description is wrong. Write a better description in at most fifteen words. It must cover the "
+            "words marked <<so>> and leave out the words marked {{so}}. Where it is about particular words, quote a "
+            "few of them.",
         ),
         Message(
             "user",
@@ -89,7 +90,7 @@ def test_the_whole_question() -> None:
             "Reacts here too, which the description misses:\n"
             "- she drew the <<bow>> slowly over the strings",
         ),
-        Message("assistant", "Better description: bowed string instruments and the playing of them"),
+        Message("assistant", "Better description: bowed string instruments and their parts, such as 'violin', 'cello', 'bow'"),
     )
 
 

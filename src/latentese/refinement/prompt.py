@@ -23,8 +23,8 @@ REVISION_PROMPT = ExplainPrompt(
     system=(
         "You improve short descriptions of what one neuron of a language model reacts to. You see the current "
         "description, excerpts in which the neuron reacts to the words marked <<so>>, and excerpts that show where the "
-        "description is wrong. Write a better description in at most twelve words. It must cover the words marked "
-        "<<so>> and leave out the words marked {{so}}."
+        "description is wrong. Write a better description in at most fifteen words. It must cover the words marked "
+        "<<so>> and leave out the words marked {{so}}. Where it is about particular words, quote a few of them."
     ),
     worked=(
         Worked(
@@ -32,19 +32,19 @@ REVISION_PROMPT = ExplainPrompt(
             f"{SILENT}\n- the {{{{trumpet}}}} was heard from the hall\n- a {{{{drum}}}} in the night\n"
             f"{FIRES}\n- he tuned the old <<violin>> before\n- a solo for <<cello>> and piano\n"
             f"{MISSED}\n- she drew the <<bow>> slowly over the strings",
-            "bowed string instruments and the playing of them",
+            "bowed string instruments and their parts, such as 'violin', 'cello', 'bow'",
         ),
         Worked(
             f"Current description: the city of Oslo\n{FIRES}\n"
             "- trains from <<Oslo>> to the coast\n- the mayor of <<Oslo>> said\n"
             f"{MISSED}\n- flew home to <<Helsinki>> in May\n- the harbour of <<Copenhagen>> froze",
-            "names of Nordic capital cities",
+            "Nordic capital cities, such as 'Oslo', 'Helsinki', 'Copenhagen'",
         ),
         Worked(
             f"Current description: words about money\n"
             f"{SILENT}\n- he left the {{{{bank}}}} at noon\n- her {{{{salary}}}} had not changed\n"
             f"{FIRES}\n- the price rose to <<$>> 40\n- we paid <<€>> 3 for it",
-            "currency signs before an amount",
+            "currency signs before an amount, such as '$' and '€'",
         ),
     ),
     answer="Better description:",
