@@ -93,8 +93,8 @@ def _write_target(name: str, contexts: list[ToyContext], contexts_path: Path, ro
 
 
 _EVALUATION = {
-    "latents": {"fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000},
-    "neurons": {"fvu": 0.0, "l0": 611.3, "dead_share": 0.0, "n_tokens": 60_000},
+    "latents": {"signed": False, "fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000},
+    "neurons": {"signed": True, "fvu": 0.0, "l0": 611.3, "n_tokens": 60_000},
 }
 
 
@@ -206,7 +206,8 @@ def _simulate_all(target: PlantedTarget, explanations: list[Explanation]) -> pl.
     for explanation in explanations:
         if explanation.text is None:
             continue
-        for simulator in ["similarity"] + ["all_at_once"] * (target.units.index(explanation.unit) < 5):
+        own = ["token_table"] * (explanation.explainer == "token_table")
+        for simulator in ["similarity"] + ["all_at_once"] * (target.units.index(explanation.unit) < 5) + own:
             for control in ("none", "wrong_explanation"):
                 for split in ("select", "test"):
                     simulations += _simulate(target, explanation, simulator, control, split)
@@ -227,7 +228,7 @@ def _write_explained(
     with open_draft(paths.explanations, "explanations", source, {"target": target.name}) as draft:
         write_explanations(explanations, draft.path / "explanations.jsonl")
         draft.publish({"n_explained": {"token_activation": 11}, "n_failed": {"token_activation": failed}})
-    with open_draft(paths.scores, "scores", source, {"target": target.name}) as draft:
+    with open_draft(paths.scores, "scores", source, {"target": target.name, "level": 0.9}) as draft:
         _write_scored(target, explanations, draft.path)
         draft.publish({})
 

@@ -90,7 +90,10 @@ def test_the_whole_question() -> None:
             "Reacts here too, which the description misses:\n"
             "- she drew the <<bow>> slowly over the strings",
         ),
-        Message("assistant", "Better description: bowed string instruments and their parts, such as 'violin', 'cello', 'bow'"),
+        Message(
+            "assistant",
+            "Better description: bowed string instruments and their parts, such as 'violin', 'cello', 'bow'",
+        ),
     )
 
 

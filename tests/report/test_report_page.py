@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from latentese.report.charts import Row, Scale, act_histogram, forest, mirrored_histogram, ticks
-from latentese.report.page import percent, score, script_json
+from latentese.report.page import edges, level_text, percent, score, script_json
 
 
 def test_json_in_a_script_cannot_leave_it() -> None:
@@ -19,7 +19,9 @@ def test_json_in_a_script_cannot_leave_it() -> None:
 
 
 def test_numbers_as_people_read_them() -> None:
-    assert [score(value) for value in (None, 0.5, -0.126)] == ["—", "0.50", "\u22120.13"]
+    assert [score(value) for value in (None, 0.5, -0.126, -0.001)] == ["—", "0.50", "\u22120.13", "0.00"]
+    assert [edges(-0.004, 0.3), edges(None, None)] == ["[0.00, 0.30]", "(no interval)"]
+    assert level_text(0.9) == "90\u00a0%"
     assert [percent(value) for value in (0.0, 0.00123, 0.5, 0.12)] == ["0 %", "0.12 %", "50 %", "12 %"]
 
 
@@ -60,11 +62,28 @@ def test_ticks_are_round() -> None:
 
 
 def test_a_forest_plot_draws_each_interval_on_its_axis() -> None:
-    chart = forest([Row("right", 0.5, 0.25, 1.0, "right")], "correlation")
+    chart = forest([Row("right", 0.5, 0.25, 1.0, "right")], "correlation", "95 % intervals")
     interval = next(shape for shape in chart.shapes if shape.look == "right stroke")
     mean = next(shape for shape in chart.shapes if shape.look == "right fill")
     low, high, at = float(interval.attributes["x1"]), float(interval.attributes["x2"]), float(mean.attributes["cx"])
     assert (at - low) / (high - low) == 1 / 3 or abs((at - low) / (high - low) - 1 / 3) < 1e-3
+
+
+def test_a_mean_without_an_interval_is_a_dot() -> None:
+    chart = forest([Row("right", 0.5, None, None, "right")], "correlation", "95 % intervals")
+    assert [shape.tag for shape in chart.shapes if shape.look.startswith("right ")] == ["circle"]
+
+
+def test_the_page_names_the_level_of_the_scores_and_the_identity_has_no_cards(published: Path) -> None:
+    html = (published / "index.html").read_text()
+    assert "90\u00a0% bootstrap" in html
+    assert "95" not in re.sub(r"<s(tyle|cript|vg).*?</s\1>", "", html, flags=re.DOTALL)
+    assert html.count("variance unexplained") == 1
+    assert "firing threshold" in html
+    neuron = next((published / "units" / "neurons").glob("*.html")).read_text()
+    assert "True activations up to the firing threshold, 0.4, count as 0." in neuron
+    latent = next((published / "units" / "latents").glob("*.html")).read_text()
+    assert "firing threshold" not in latent
 
 
 def test_a_histogram_puts_wrong_explanations_below_the_line() -> None:

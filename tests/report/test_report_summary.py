@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from toy_report import Toy
 
@@ -22,9 +24,9 @@ def latents(published: Path) -> dict[str, Any]:
 
 def test_counts_of_the_toy_study(latents: dict[str, Any]) -> None:
     counts = {
-        key: latents[key] for key in ("n_studied", "n_explained", "n_failed", "n_unscored", "n_refined", "n_accepted")
+        key: latents[key] for key in ("n_studied", "n_explained", "n_failed", "n_unscored", "n_refined", "n_improved")
     }
-    expected = {"n_studied": 12, "n_explained": 11, "n_failed": 1, "n_unscored": 1, "n_refined": 4, "n_accepted": 2}
+    expected = {"n_studied": 12, "n_explained": 11, "n_failed": 1, "n_unscored": 1, "n_refined": 4, "n_improved": 2}
     assert counts == expected
     assert latents["share_failed"] == 1 / 12
 
@@ -64,7 +66,9 @@ def test_what_is_not_defined_is_left_out() -> None:
 def summary(low: float, mean: float, high: float) -> dict[str, Any]:
     estimate = {"mean": mean, "low": low, "high": high, "n_units": 5}
     gain = {"right_over_wrong": estimate, "refinement": estimate, "over_re_explanation": estimate}
-    return {"gain": gain, "n_failed": 0, "n_studied": 5, "n_unscored": 0, "n_refined": 5, "n_accepted": 2}
+    gain["over_table_baseline"] = estimate
+    counts = {"n_failed": 0, "n_studied": 5, "n_explained": 5, "n_unscored": 0, "n_refined": 5, "n_improved": 2}
+    return {"gain": gain, "baseline": "token_table", **counts}
 
 
 @pytest.mark.parametrize(
@@ -87,11 +91,62 @@ def test_failures_are_said_plainly() -> None:
     assert any(s.head == "2 of 5 units could not be explained" and s.verdict == "bad" for s in found)
 
 
-def test_nothing_refined_is_said() -> None:
-    plain = {**summary(0.1, 0.2, 0.3), "n_refined": 0}
+@pytest.mark.parametrize(
+    ("counts", "detail"),
+    [
+        ({"n_refined": 0}, "No unit scored under the threshold on select."),
+        ({"n_refined": 1}, "1 unit took part, none with a score on test on both sides."),
+        ({"n_refined": 0, "n_explained": 0}, "No unit has an explanation."),
+    ],
+)
+def test_why_refinement_has_no_gain_is_said(counts: dict[str, int], detail: str) -> None:
+    plain = {**summary(0.1, 0.2, 0.3), **counts}
     plain["gain"] = {**plain["gain"], "refinement": {"n_units": 0}}
-    assert "Nothing was refined" in [s.head for s in statements(plain)]
+    assert detail in [s.detail for s in statements(plain)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict", "head"),
+    [
+        ((0.1, 0.2, 0.3), "good", "The token table, which needs no language model, predicts worse"),
+        ((-0.3, -0.2, -0.1), "bad", "The token table, which needs no language model, predicts better"),
+        ((-0.1, 0.1, 0.3), "open", "No evidence of a difference to the token table, which needs no language model"),
+    ],
+)
+def test_the_baseline_is_judged(interval: tuple[float, float, float], verdict: str, head: str) -> None:
+    assert (verdict, head) in [(s.verdict, s.head) for s in statements(summary(*interval))]
+
+
+def test_a_gain_without_an_interval_decides_nothing() -> None:
+    plain = summary(0.1, 0.2, 0.3)
+    plain["gain"] = {name: {"mean": 0.2, "n_units": 1} for name in plain["gain"]}
+    assert {s.verdict for s in statements(plain)} == {"open", "note"}
+
+
+def test_gain_over_the_baseline_is_over_units_with_both_scores(
+    toy: Toy, settings: ReportSettings, latents: dict[str, Any]
+) -> None:
+    target, _ = open_target("latents", toy.targets["latents"])
+    own = pl.col("explainer") == "token_table", pl.col("simulator") == "token_table", pl.col("control") == "none"
+    rows = target.scores.filter(*own, pl.col("contexts") == "top_and_random").select("unit", table="value")
+    both = study_units(target, settings).join(rows, on="unit").drop_nulls(["initial_score", "table"])
+    assert latents["score"]["baseline"]["mean"] == pytest.approx(rows["table"].mean())
+    assert latents["gain"]["over_table_baseline"]["n_units"] == both.height
+    assert latents["by_pair"]["token_table"]["token_table"]["right"] == pytest.approx(rows["table"].mean())
+
+
+def test_random_contexts_alone_have_their_own_mean(toy: Toy, settings: ReportSettings, latents: dict[str, Any]) -> None:
+    # The random contexts of the toy study are silent.
+    assert latents["score_random_only"]["initial"] == {"n_units": 0}
+    target, _ = open_target("latents", toy.targets["latents"])
+    random = target.simulations.with_columns(kind=pl.col("kind").replace({"random": "near_miss", "top": "random"}))
+    found = summarise(replace(target, simulations=random), study_units(target, settings), settings)
+    for arm in ("initial", "wrong_explanation"):
+        assert found["score_random_only"][arm] == found["score"][arm]
+        assert found["score_random_only"][arm]["n_units"] > 5
 
 
 def test_an_interval_as_text() -> None:
     assert interval_text({"mean": 0.414, "low": -0.006, "high": 0.8}) == "0.41 [\u22120.01, 0.80]"
+    assert interval_text({"mean": -0.001, "low": -0.004, "high": 0.8}, signed=True) == "+0.00 [+0.00, +0.80]"
+    assert interval_text({"mean": 0.41}) == "0.41 (no interval)"

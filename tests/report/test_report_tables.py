@@ -11,7 +11,7 @@ from latentese import schemas
 from latentese.errors import SettingError
 from latentese.records import Explanation
 from latentese.report.inputs import ReportSettings, Target, open_target, require_primary
-from latentese.report.tables import mean_scores, scores_of_unit, study_units
+from latentese.report.tables import baseline_explainer, mean_scores, scores_of_unit, study_units
 
 SETTINGS = ReportSettings(primary_simulator="sim", primary_explainer="ex")
 
@@ -63,6 +63,7 @@ def small_target() -> Target:
         train_log=pl.DataFrame(schema=schemas.TRAIN_LOG),
         evaluation={},
         example_counts={},
+        level=0.95,
     )
 
 
@@ -101,13 +102,23 @@ def test_scores_of_a_unit_have_the_control_beside_them() -> None:
     ]
 
 
-def test_means_by_simulator_and_by_explainer() -> None:
-    by_simulator = mean_scores(small_target(), SETTINGS, "simulator").to_dicts()
-    assert by_simulator[0] == {"simulator": "other", "right": 0.3, "wrong": None, "n_units": 1, "n_undefined": 0}
-    assert by_simulator[1]["right"] == pytest.approx((0.2 + 0.1 + 0.8) / 3)
-    assert by_simulator[1]["n_undefined"] == 1
-    by_explainer = mean_scores(small_target(), SETTINGS, "explainer").to_dicts()
-    assert [(row["explainer"], row["n_units"]) for row in by_explainer] == [("ex", 3), ("table", 1)]
+def test_means_by_pair_of_explainer_and_simulator() -> None:
+    rows = mean_scores(small_target(), SETTINGS).to_dicts()
+    pairs = [(row["explainer"], row["simulator"], row["n_units"], row["n_undefined"]) for row in rows]
+    assert pairs == [("ex", "other", 1, 0), ("ex", "sim", 3, 1), ("table", "sim", 1, 0)]
+    assert (rows[0]["right"], rows[0]["wrong"]) == (0.3, None)
+    assert rows[1]["right"] == pytest.approx((0.2 + 0.1 + 0.8) / 3)
+    assert rows[1]["wrong"] == 0.05
+
+
+def test_the_baseline_is_read_by_the_simulator_of_its_name() -> None:
+    target = small_target()
+    assert baseline_explainer(target, SETTINGS) is None
+    own = score(explanation(3, "table", 0), 0.7, simulator="table")
+    more = pl.DataFrame([own], schema=schemas.SCORES, orient="row")
+    target = replace(target, scores=pl.concat([target.scores, more]))
+    assert baseline_explainer(target, SETTINGS) == "table"
+    assert baseline_explainer(target, replace(SETTINGS, primary_explainer="table")) is None
 
 
 def test_an_unknown_explainer_or_simulator_stops_with_what_is_there() -> None:

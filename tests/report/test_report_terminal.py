@@ -14,8 +14,14 @@ METRICS = {
         "n_explained": 11,
         "n_studied": 12,
         "n_refined": 4,
-        "n_accepted": 2,
-        "score": {"final": {"mean": 0.8, "low": 0.7, "high": 0.9, "n_units": 11}, "re_explanation": {"n_units": 0}},
+        "n_improved": 2,
+        "baseline": "token_table",
+        "score": {
+            "final": {"mean": 0.8, "low": 0.7, "high": 0.9, "n_units": 11},
+            "re_explanation": {"n_units": 0},
+            "baseline": {"mean": 0.5, "n_units": 1},
+        },
+        "score_random_only": {"initial": {"mean": 0.3, "low": -0.001, "high": 0.4, "n_units": 5}},
         "gain": {"refinement": {"mean": 0.05, "low": -0.01, "high": 0.1, "n_units": 4}},
         "dictionary": {"fvu": 0.2134, "l0": 32.0, "dead_share": 0.121},
     }
@@ -50,6 +56,21 @@ def test_results_have_their_intervals(metrics: Path) -> None:
     assert lines["gain of refinement"].endswith("+0.05 [-0.01, +0.10]")
     assert lines["fvu"].endswith("0.213")
     assert lines["dead share"].endswith("12.1%")
+
+
+def test_baseline_and_random_contexts_have_their_rows(metrics: Path) -> None:
+    lines = text_of(metrics, {})
+    assert lines["token table, read as a table (baseline)"].endswith("0.50 (no interval)")
+    assert lines["first explanations, random contexts only"].endswith(" 0.30 [0.00, 0.40]")
+    assert lines["units refined, improved"].endswith("4, 2")
+
+
+def test_of_the_identity_no_figure_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    signed = {"neurons": {**METRICS["latents"], "dictionary": {"signed": True, "fvu": 0.0, "l0": 16.0}}}
+    path.write_text(json.dumps(signed))
+    lines = text_of(path, {})
+    assert [lines[name].split()[-1] for name in ("fvu", "L0", "dead share")] == ["-", "-", "-"]
 
 
 def test_what_is_missing_is_said(metrics: Path) -> None:

@@ -107,7 +107,11 @@ def test_limits_spare_a_costly_simulator_and_failures_are_rows(study: Study, tmp
     assert set(simulations["error"]) == {"no answer today"}
     scores = read_table(out / "scores.parquet", schemas.SCORES)
     assert scores["value"].null_count() == scores.height > 0
-    assert open_artifact(out, "scores").manifest.counts["simulators"]["all_at_once"] == {"n_units": 2, "n_judged": 0, "n_failed": 16}
+    assert open_artifact(out, "scores").manifest.counts["simulators"]["all_at_once"] == {
+        "n_units": 2,
+        "n_judged": 0,
+        "n_failed": 16,
+    }
 
 
 def test_a_draw_of_examples_keeps_both_kinds() -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from latentese.report.numbers import edges_text, two_digits
+
 
 class Shape(NamedTuple):
     """One SVG element: its tag, its geometry and the class that colours it."""
@@ -52,8 +54,8 @@ class Row(NamedTuple):
 
     label: str
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     look: str
 
 
@@ -98,22 +100,26 @@ def _x_axis(scale: Scale, y: float, top: float, caption: str, n_ticks: int = 5) 
     return [*shapes, label((scale.start + scale.stop) / 2, y + 36, caption, "caption", "middle")]
 
 
-def forest(rows: Sequence[Row], caption: str) -> Chart:
-    """Draw means with their intervals, one line each, on one axis that includes 0."""
+def forest(rows: Sequence[Row], caption: str, intervals: str) -> Chart:
+    """Draw means with their intervals, one line each, on one axis that includes 0.
+
+    intervals: what they are, for the title (`95 % intervals`).
+    """
     width, step, top = 560, 38, 14
     bottom = top + step * len(rows)
-    low = min([0.0, *(row.low for row in rows)]) - 0.03
-    high = max([0.2, *(row.high for row in rows)]) + 0.03
+    ends = [end for row in rows for end in (row.mean, row.low, row.high) if end is not None]
+    low, high = min([0.0, *ends]) - 0.03, max([0.2, *ends]) + 0.03
     scale = Scale(low, high, 190, width - 14)
     shapes = _x_axis(scale, bottom, top, caption, 8)
     for i, row in enumerate(rows):
         y = top + step * (i + 0.5)
         shapes.append(label(0, y + 5, row.label, "name"))
-        shapes.append(line(scale(row.low), y, scale(row.high), y, f"{row.look} stroke"))
-        shapes += [line(scale(end), y - 5, scale(end), y + 5, f"{row.look} stroke") for end in (row.low, row.high)]
-        hint = f"{row.label}: {row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        if row.low is not None and row.high is not None:
+            shapes.append(line(scale(row.low), y, scale(row.high), y, f"{row.look} stroke"))
+            shapes += [line(scale(end), y - 5, scale(end), y + 5, f"{row.look} stroke") for end in (row.low, row.high)]
+        hint = f"{row.label}: {two_digits(row.mean)} {edges_text(row.low, row.high)}"
         shapes.append(dot(scale(row.mean), y, 6, f"{row.look} fill", hint))
-    return Chart(width, bottom + 44, f"{caption}: means with 95 % intervals", tuple(shapes))
+    return Chart(width, bottom + 44, f"{caption}: means with {intervals}", tuple(shapes))
 
 
 def mirrored_histogram(up: Sequence[float], down: Sequence[float], caption: str) -> Chart:
@@ -154,7 +160,7 @@ def slopes(pairs: Sequence[tuple[str, float, float]], caption: str) -> Chart:
         shapes.append(label(left - 12, scale(tick) + 5, f"{tick:g}", "tick", "end"))
     for name, before, after in pairs:
         look = "revised" if after > before else "wrong"
-        hint = f"{name}: {before:.2f} to {after:.2f}"
+        hint = f"{name}: {two_digits(before)} to {two_digits(after)}"
         shapes.append(line(left, scale(before), right, scale(after), f"{look} stroke"))
         shapes += [dot(x, scale(y), 4.5, f"{look} fill", hint) for x, y in ((left, before), (right, after))]
     shapes += [

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from latentese.report.inputs import Target
+from latentese.report.numbers import estimate_text
 from latentese.store.files import whole_file
 
 if TYPE_CHECKING:
@@ -63,11 +64,10 @@ def draw_refinement(axes: Axes, refined: pl.DataFrame, summary: Mapping[str, Any
         lows = np.array([row["initial_low"], row["final_low"]], dtype=float)
         highs = np.array([row["initial_high"], row["final_high"]], dtype=float)
         color = REVISED if y[1] > y[0] else WRONG
-        axes.errorbar(
-            x, y, [np.maximum(y - lows, 0), np.maximum(highs - y, 0)], color=color, marker="o", ms=4, elinewidth=0.8
-        )
+        reach = [np.nan_to_num(np.maximum(side, 0)) for side in (y - lows, highs - y)]  # no interval, no bar
+        axes.errorbar(x, y, reach, color=color, marker="o", ms=4, elinewidth=0.8)
     gain = summary["gain"]["refinement"]
-    text = f"gain {gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]" if "mean" in gain else ""
+    text = f"gain {estimate_text(gain, signed=True)}" if "mean" in gain else ""
     axes.set_xticks([0, 1], ["before", "after"])
     axes.set(ylabel="score on test", xlim=(-0.35, 1.35), title=text)
     axes.axhline(0, color="#cccccc", lw=0.8, zorder=0)

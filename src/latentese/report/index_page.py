@@ -9,7 +9,7 @@ import polars as pl
 
 from latentese.report.charts import Chart, Row, curve, density_histogram, forest, mirrored_histogram, slopes
 from latentese.report.inputs import Target
-from latentese.report.page import LABELS, percent, score, script_json
+from latentese.report.page import LABELS, edges, level_text, percent, score, script_json
 from latentese.report.statements import Statement, statements
 from latentese.report.visible import visible
 
@@ -54,7 +54,7 @@ class TargetView(NamedTuple):
     statements: list[Statement]
     score_charts: list[FigureView]
     charts: list[FigureView]
-    by: list[dict[str, Any]]
+    by_pair: list[dict[str, Any]]
 
 
 def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> TargetView:
@@ -64,9 +64,9 @@ def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any])
         about=_about(summary),
         cards=_cards(summary),
         statements=statements(summary),
-        score_charts=_score_charts(study, summary),
+        score_charts=_score_charts(target, study, summary),
         charts=_charts(target, study, summary),
-        by=_by(summary),
+        by_pair=_by_pair(summary),
     )
 
 
@@ -96,46 +96,61 @@ def _short(value: float | None) -> float | None:
 
 
 def _cards(summary: Mapping[str, Any]) -> list[CardView]:
-    scores, dictionary = summary["score"], summary["dictionary"]
+    scores = summary["score"]
     cards = [
         CardView(
             "units explained", f"{summary['n_explained']} of {summary['n_studied']}", f"{summary['n_failed']} failed"
         ),
-        _score_card("mean score, after refinement", scores["final"], lead=True),
+        _score_card("mean score, after refinement", scores["final"], f"{summary['n_improved']} revised", lead=True),
         _score_card("mean score, first explanations", scores["initial"]),
         _score_card("another unit\u2019s explanation", scores["wrong_explanation"]),
+        _score_card("first explanations, random contexts only", summary["score_random_only"]["initial"]),
     ]
+    if "baseline" in summary:
+        name = summary["baseline"].replace("_", " ")
+        cards.append(_score_card(f"{name}, read as a table (baseline)", scores["baseline"]))
     if "mean" in scores["re_explanation"] and summary["n_refined"]:
-        cards.append(_score_card("explained again (control)", scores["re_explanation"]))
+        sub = f"{summary['n_re_explained']} by a new explanation"
+        cards.append(_score_card("explained again (control)", scores["re_explanation"], sub))
+    return [*cards, *_dictionary_cards(summary)]
+
+
+def _dictionary_cards(summary: Mapping[str, Any]) -> list[CardView]:
+    """Show what the dictionary is worth; nothing for the identity, whose units are signed."""
+    dictionary = summary["dictionary"]
+    if dictionary.get("signed"):
+        return []
     names = {
         "fvu": ("variance unexplained", score),
         "l0": ("active units per token", _plain),
         "dead_share": ("dead units", percent),
     }
-    for key, (name, write) in names.items():
-        if key in dictionary:
-            cards.append(
-                CardView(name, write(dictionary[key]), key if key != "dead_share" else f"of {summary['n_units']}")
-            )
-    return cards
+    return [
+        CardView(name, write(dictionary[key]), key if key != "dead_share" else f"of {summary['n_units']}")
+        for key, (name, write) in names.items()
+        if key in dictionary
+    ]
 
 
-def _score_card(name: str, estimate: Mapping[str, Any], lead: bool = False) -> CardView:
+def _score_card(name: str, estimate: Mapping[str, Any], of_them: str = "", lead: bool = False) -> CardView:
+    """Show a mean; `of_them` says how many of its units the name is really about."""
     if "mean" not in estimate:
         return CardView(name, "—", "not defined", lead)
-    interval = f"[{score(estimate['low'])}, {score(estimate['high'])}]"
-    return CardView(name, score(estimate["mean"]), f"{interval} · {estimate['n_units']} units", lead)
+    parts = [edges(estimate.get("low"), estimate.get("high")), f"{estimate['n_units']} units", of_them]
+    return CardView(name, score(estimate["mean"]), " · ".join(part for part in parts if part), lead)
 
 
 def _plain(value: float) -> str:
     return f"{value:,.1f}".removesuffix(".0")
 
 
-def _score_charts(study: pl.DataFrame, summary: Mapping[str, Any]) -> list[FigureView]:
+def _score_charts(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> list[FigureView]:
     figures = []
     rows = _forest_rows(summary)
     if rows:
-        figures.append(FigureView("Mean score on test", forest(rows, "correlation")))
+        figures.append(
+            FigureView("Mean score on test", forest(rows, "correlation", f"{level_text(target.level)} intervals"))
+        )
     right, wrong = (study[name].drop_nulls().to_list() for name in ("final_score", "wrong_score"))
     if right or wrong:
         figures.append(FigureView("Scores of all units", mirrored_histogram(right, wrong, "score on test")))
@@ -174,7 +189,7 @@ def _forest_rows(summary: Mapping[str, Any]) -> list[Row]:
     if not summary["n_refined"]:
         names.pop("re_explanation")
     estimates = [(name, look, summary["score"][key]) for key, (name, look) in names.items()]
-    return [Row(name, e["mean"], e["low"], e["high"], look) for name, look, e in estimates if "mean" in e]
+    return [Row(name, e["mean"], e.get("low"), e.get("high"), look) for name, look, e in estimates if "mean" in e]
 
 
 def _pairs(study: pl.DataFrame) -> list[tuple[str, float, float]]:
@@ -185,15 +200,16 @@ def _pairs(study: pl.DataFrame) -> list[tuple[str, float, float]]:
     ]
 
 
-def _by(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_pair(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "kind": kind,
-            "name": visible(name),
+            "explainer": visible(explainer),
+            "simulator": visible(simulator),
             "right": means.get("right"),
             "wrong": means.get("wrong"),
             "n_units": means["n_units"],
+            "n_undefined": means["n_undefined"],
         }
-        for kind in ("simulator", "explainer")
-        for name, means in summary[f"by_{kind}"].items()
+        for explainer, simulators in summary["by_pair"].items()
+        for simulator, means in simulators.items()
     ]

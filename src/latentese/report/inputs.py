@@ -12,7 +12,6 @@ import polars as pl
 
 from latentese import schemas
 from latentese.errors import ArtifactError, SettingError
-from latentese.metrics.intervals import Bootstrap
 from latentese.metrics.scores import KINDS_OF
 from latentese.records import Explanation
 from latentese.store.artifact import Artifact, open_artifact
@@ -54,11 +53,6 @@ class ReportSettings:
         if self.contexts not in KINDS_OF:
             raise SettingError("report.contexts", self.contexts, f"one of {sorted(KINDS_OF)}")
 
-    @property
-    def bootstrap(self) -> Bootstrap:
-        """How intervals are computed."""
-        return Bootstrap(n_boot=self.n_boot, seed=self.seed)
-
 
 @dataclass(frozen=True)
 class Target:
@@ -79,6 +73,8 @@ class Target:
     train_log: pl.DataFrame
     evaluation: Mapping[str, Any]
     example_counts: Mapping[str, Any]
+    level: float
+    """Of every interval: what the scores were computed with."""
 
 
 def open_target(name: str, paths: TargetArtifacts) -> tuple[Target, dict[str, Artifact]]:
@@ -101,6 +97,7 @@ def open_target(name: str, paths: TargetArtifacts) -> tuple[Target, dict[str, Ar
         train_log=_train_log(artifacts["dictionary"]),
         evaluation=json.loads(artifacts["evaluation"].file("metrics.json").read_text(encoding="utf-8")),
         example_counts=examples.manifest.counts,
+        level=artifacts["scores"].manifest.settings["level"],
     )
     return target, artifacts
 

@@ -15,6 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from latentese.report.numbers import edges_text, two_digits
+
 MINUS = "\N{MINUS SIGN}"
 
 LABELS = {
@@ -62,7 +64,17 @@ def script_json(value: object) -> Markup:
 
 def score(value: float | None) -> str:
     """Write a score with two digits; an em dash where there is none."""
-    return "—" if value is None else f"{value:.2f}".replace("-", MINUS)
+    return "—" if value is None else two_digits(value).replace("-", MINUS)
+
+
+def edges(low: float | None, high: float | None) -> str:
+    """Write an interval; a score over one document has none."""
+    return edges_text(low, high).replace("-", MINUS)
+
+
+def level_text(level: float) -> str:
+    """Write the level of intervals as a percentage, with a space that does not break."""
+    return f"{100 * level:g}\N{NO-BREAK SPACE}%"
 
 
 def percent(value: float) -> str:
@@ -72,10 +84,9 @@ def percent(value: float) -> str:
 
 def span(row: Mapping[str, Any], prefix: str) -> str:
     """Write the interval of one score of a study row."""
-    low, high = row[f"{prefix}_low"], row[f"{prefix}_high"]
     if row[f"{prefix}_score"] is None:
         return "not defined"
-    return "" if low is None or high is None else f"[{score(low)}, {score(high)}]"
+    return edges(row[f"{prefix}_low"], row[f"{prefix}_high"])
 
 
 def _environment() -> Environment:
@@ -86,7 +97,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(score=score, percent=percent, span=span)
+    environment.filters.update(score=score, percent=percent, span=span, edges=edges)
     return environment
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from latentese.report.numbers import estimate_text
+
 Verdict = Literal["good", "bad", "open", "note"]
 
 
@@ -20,15 +22,19 @@ class Statement:
 
 def statements(summary: Mapping[str, Any]) -> list[Statement]:
     """Say what was found about one target, from its summary (see `summary.summarise`)."""
-    found = [_right_over_wrong(summary), *_refinement(summary), _explanations(summary), _undefined(summary)]
+    found = [
+        _right_over_wrong(summary),
+        _over_baseline(summary),
+        *_refinement(summary),
+        _explanations(summary),
+        _undefined(summary),
+    ]
     return [statement for statement in found if statement is not None]
 
 
 def interval_text(estimate: Mapping[str, Any], signed: bool = False) -> str:
     """Write an estimate as text: `0.41 [0.30, 0.52]`."""
-    sign = "+" if signed else ""
-    mean, low, high = (f"{estimate[key]:{sign}.2f}".replace("-", "\N{MINUS SIGN}") for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return estimate_text(estimate, signed).replace("-", "\N{MINUS SIGN}")
 
 
 def _explanations(summary: Mapping[str, Any]) -> Statement:
@@ -63,19 +69,39 @@ def _right_over_wrong(summary: Mapping[str, Any]) -> Statement | None:
         f"A unit\u2019s own explanation scores {interval_text(gain, signed=True)} more than that of another unit "
         f"given to the same simulator ({_units(gain['n_units'])}, before refinement)."
     )
-    if gain["low"] > 0:
-        return Statement("good", "The explanations say something about their own units", detail)
-    if gain["high"] < 0:
-        return Statement("bad", "The explanations do worse than those of other units", detail)
-    return Statement("open", "No evidence that the explanations beat those of other units", detail)
+    head = _head(
+        gain,
+        "The explanations say something about their own units",
+        "The explanations do worse than those of other units",
+        "No evidence that the explanations beat those of other units",
+    )
+    return Statement(_sign(gain), head, detail)
+
+
+def _over_baseline(summary: Mapping[str, Any]) -> Statement | None:
+    gain = summary["gain"].get("over_table_baseline", {})
+    if "mean" not in gain:
+        return None
+    name = summary["baseline"].replace("_", " ")
+    head = _head(
+        gain,
+        f"The {name}, which needs no language model, predicts worse",
+        f"The {name}, which needs no language model, predicts better",
+        f"No evidence of a difference to the {name}, which needs no language model",
+    )
+    detail = (
+        f"First explanations score {interval_text(gain, signed=True)} against the {name} read as a table "
+        f"({_units(gain['n_units'])} with both scores)."
+    )
+    return Statement(_sign(gain), head, detail)
 
 
 def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
     gains = summary["gain"]
     gain, over = gains["refinement"], gains["over_re_explanation"]
     if "mean" not in gain:
-        return [Statement("note", "Nothing was refined", "No unit scored under the threshold on select.")]
-    took_part = f"{_units(summary['n_refined'])} took part, {summary['n_accepted']} got a revision that was accepted."
+        return [_no_refinement(summary)]
+    took_part = f"{_units(summary['n_refined'])} took part, {summary['n_improved']} got a revision that was accepted."
     found = [
         Statement(
             _sign(gain),
@@ -103,10 +129,22 @@ def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
     return found
 
 
+def _no_refinement(summary: Mapping[str, Any]) -> Statement:
+    """Say why refinement has no gain."""
+    if not summary["n_explained"]:
+        return Statement("note", "Nothing was refined", "No unit has an explanation.")
+    n_refined = summary["n_refined"]
+    if not n_refined:
+        return Statement("note", "Nothing was refined", "No unit scored under the threshold on select.")
+    detail = f"{_units(n_refined)} took part, none with a score on test on both sides."
+    return Statement("open", "The gain of refinement is not defined", detail)
+
+
 def _sign(estimate: Mapping[str, Any]) -> Verdict:
-    if estimate["low"] > 0:
+    """Judge by the interval; without one, nothing is decided."""
+    if estimate.get("low", 0.0) > 0:
         return "good"
-    return "bad" if estimate["high"] < 0 else "open"
+    return "bad" if estimate.get("high", 0.0) < 0 else "open"
 
 
 def _head(estimate: Mapping[str, Any], good: str, bad: str, undecided: str) -> str:

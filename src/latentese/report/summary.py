@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from latentese.metrics.correlation import Floats, pearson
-from latentese.metrics.intervals import Interval, mean_interval, paired_interval
+from latentese.metrics.intervals import Bootstrap, Interval, mean_interval, paired_interval
 from latentese.metrics.scores import KINDS_OF, sums_by_document
 from latentese.report.inputs import ReportSettings, Target
-from latentese.report.tables import mean_scores
+from latentese.report.tables import baseline_explainer, mean_scores
 
 Numbers = dict[str, Any]
 
@@ -23,12 +24,17 @@ def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> 
     `study` is the table of `tables.study_units`. Means are over the units whose score is defined, `n_units` of them.
     """
     judged = _Judged(target, settings)
+    on_random = _Judged(target, replace(settings, contexts="random_only"))
     summary = {
         **_counts(target, study),
         "score": judged.scores(study),
+        "score_random_only": {
+            "initial": on_random.mean(study, "initial"),
+            "wrong_explanation": on_random.mean(study, "wrong"),
+        },
         "gain": judged.gains(study),
-        "by_simulator": _by(mean_scores(target, settings, "simulator"), "simulator"),
-        "by_explainer": _by(mean_scores(target, settings, "explainer"), "explainer"),
+        "baseline": judged.baseline_name,
+        "by_pair": _by_pair(mean_scores(target, settings)),
         "dictionary": target.evaluation,
     }
     defined: Numbers = without_undefined(summary)
@@ -47,7 +53,8 @@ def _counts(target: Target, study: pl.DataFrame) -> Numbers:
         "share_failed": n_failed / study.height if study.height else None,
         "n_unscored": study.filter(pl.col("status") != "failed")["final_score"].null_count(),
         "n_refined": study["refined"].sum(),
-        "n_accepted": status.get("refined", 0),
+        "n_improved": status.get("refined", 0),
+        "n_re_explained": study.filter(pl.col("control") != pl.col("initial")).height,
     }
 
 
@@ -55,26 +62,36 @@ class _Judged:
     """Token sums per document of the explanations that lead the report."""
 
     def __init__(self, target: Target, settings: ReportSettings) -> None:
-        self.settings = settings
-        rows = target.simulations.filter(
-            pl.col("simulator") == settings.primary_simulator, pl.col("kind").is_in(KINDS_OF[settings.contexts])
-        )
+        self.bootstrap = Bootstrap(settings.n_boot, target.level, settings.seed)
+        judged = target.simulations.filter(pl.col("kind").is_in(KINDS_OF[settings.contexts]))
+        rows = judged.filter(pl.col("simulator") == settings.primary_simulator)
         right = rows.filter(pl.col("control") == "none")
         self.right = right.partition_by("unit", "explanation", as_dict=True)
-        first = [e.explanation for e in target.explanations.values() if e.explainer == settings.primary_explainer]
+        first = _ids(target, settings.primary_explainer)
         wrong = rows.filter(pl.col("control") == "wrong_explanation", pl.col("explanation").is_in(first))
         self.wrong = wrong.partition_by("unit", as_dict=True)
+        self.baseline_name = baseline_explainer(target, settings)
+        baseline = judged.filter(
+            pl.col("simulator") == self.baseline_name,
+            pl.col("control") == "none",
+            pl.col("explanation").is_in(_ids(target, self.baseline_name)),
+        )
+        self.baseline = baseline.partition_by("unit", as_dict=True)
         self.empty = rows.clear()
 
     def of(self, arm: str, row: Mapping[str, Any]) -> pl.DataFrame:
-        """Return judged contexts of one unit: of its explanation in this arm, or of another unit's explanation."""
+        """Return judged contexts of one unit: of its explanation in this arm, of another unit's, or of the baseline."""
         if arm == "wrong":
             return self.wrong.get((row["unit"],), self.empty)
+        if arm == "baseline":
+            return self.baseline.get((row["unit"],), self.empty)
         return self.right.get((row["unit"], row[arm]), self.empty)
 
     def scores(self, study: pl.DataFrame) -> Numbers:
         """Compute the mean score of each arm."""
         names = {"initial": "initial", "final": "final", "re_explanation": "control", "wrong_explanation": "wrong"}
+        if self.baseline_name is not None:
+            names["baseline"] = "baseline"
         return {name: self.mean(study, arm) for name, arm in names.items()}
 
     def gains(self, study: pl.DataFrame) -> Numbers:
@@ -85,16 +102,17 @@ class _Judged:
             "refinement": self.paired(refined, "initial", "final"),
             "re_explanation": self.paired(refined, "initial", "control"),
             "over_re_explanation": self.paired(refined, "control", "final"),
+            "over_table_baseline": self.paired(study, "baseline", "initial"),
         }
 
     def mean(self, study: pl.DataFrame, arm: str) -> Numbers:
         units = [sums_by_document(self.of(arm, row))[1] for row in study.to_dicts()]
-        interval = mean_interval(units, pearson, self.settings.bootstrap)
+        interval = mean_interval(units, pearson, self.bootstrap)
         return _estimate(interval, sum(_defined(sums) for sums in units))
 
     def paired(self, study: pl.DataFrame, before: str, after: str) -> Numbers:
         pairs = [_same_contexts(self.of(before, row), self.of(after, row)) for row in study.to_dicts()]
-        interval = paired_interval(pairs, pearson, self.settings.bootstrap)
+        interval = paired_interval(pairs, pearson, self.bootstrap)
         return _estimate(interval, sum(_defined(first) and _defined(second) for first, second in pairs))
 
 
@@ -114,8 +132,16 @@ def _estimate(interval: Interval, n_units: int) -> Numbers:
     return {"mean": interval.value, "low": interval.low, "high": interval.high, "n_units": n_units}
 
 
-def _by(means: pl.DataFrame, column: str) -> Numbers:
-    return {row.pop(column): row for row in means.to_dicts()}
+def _ids(target: Target, explainer: str | None) -> list[str]:
+    return [e.explanation for e in target.explanations.values() if e.explainer == explainer]
+
+
+def _by_pair(means: pl.DataFrame) -> Numbers:
+    """Nest by explainer, then simulator."""
+    nested: dict[str, Numbers] = {}
+    for row in means.to_dicts():
+        nested.setdefault(row.pop("explainer"), {})[row.pop("simulator")] = row
+    return nested
 
 
 def without_undefined(value: Any) -> Any:

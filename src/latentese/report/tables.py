@@ -11,7 +11,7 @@ from latentese.report.inputs import ReportSettings, Target
 
 STATUSES = {
     "refined": "a revision was accepted on select",
-    "rejected": "scored low; no revision did better on select",
+    "rejected": "scored low on select; no revision was accepted there",
     "first": "the first explanation scored well enough on select",
     "unscored": "explained, but the score is not defined",
     "failed": "the explainer gave no usable answer",
@@ -111,25 +111,30 @@ def scores_of_unit(target: Target, unit: int) -> pl.DataFrame:
     return joined.select(columns)
 
 
-def mean_scores(target: Target, settings: ReportSettings, column: str) -> pl.DataFrame:
-    """Take the mean score of first explanations per value of `column` (`simulator` or `explainer`), right and wrong.
+def mean_scores(target: Target, settings: ReportSettings) -> pl.DataFrame:
+    """Take the mean score of first explanations per explainer and simulator, right and wrong.
 
-    Columns: `column`, right, wrong, n_units (scored), n_undefined. For orientation: the units differ between rows.
+    Columns: explainer, simulator, right, wrong, n_units (scored), n_undefined. For orientation: the units differ
+    between rows.
     """
     first = pl.col("explanation").is_in([e.explanation for e in target.explanations.values() if e.revision == 0])
     table = target.scores.filter(first, pl.col("metric") == METRIC, pl.col("contexts") == settings.contexts)
-    if column == "explainer":
-        table = table.filter(pl.col("simulator") == settings.primary_simulator)
-    else:
-        table = table.filter(pl.col("explainer") == settings.primary_explainer)
     right = pl.col("control") == "none"
+    pair = ["explainer", "simulator"]
     return (
-        table.group_by(column)
+        table.group_by(pair)
         .agg(
             right=pl.col("value").filter(right).mean(),
             wrong=pl.col("value").filter(~right).mean(),
             n_units=pl.col("value").filter(right).is_not_null().sum(),
             n_undefined=pl.col("value").filter(right).is_null().sum(),
         )
-        .sort(column)
+        .sort(pair)
     )
+
+
+def baseline_explainer(target: Target, settings: ReportSettings) -> str | None:
+    """Find the explainer that is read back in its own form, by the simulator of its name; None where there is none."""
+    pairs = target.scores.select("explainer", "simulator").unique().filter(pl.col("explainer") == pl.col("simulator"))
+    others = pairs.filter(pl.col("explainer") != settings.primary_explainer)["explainer"]
+    return min(others.to_list(), default=None)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentese.report.numbers import estimate_text
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -20,6 +22,7 @@ RESULTS = (
     ("  first explanations", "score", "initial"),
     ("  explained again (control)", "score", "re_explanation"),
     ("  another unit's explanation (control)", "score", "wrong_explanation"),
+    ("  first explanations, random contexts only", "score_random_only", "initial"),
     ("gain of refinement", "gain", "refinement"),
     ("  over explaining again", "gain", "over_re_explanation"),
 )
@@ -45,18 +48,33 @@ def results_table(metrics: Mapping[str, Numbers]) -> Table:
     table.add_row("units explained", *(f"{m['n_explained']} of {m['n_studied']}" for m in metrics.values()))
     for name, group, key in RESULTS:
         signed = group == "gain"
-        table.add_row(name, *(_estimate(m.get(group, {}).get(key, {}), signed) for m in metrics.values()))
-    table.add_row(
-        "refined units, revisions accepted", *(f"{m['n_refined']}, {m['n_accepted']}" for m in metrics.values())
-    )
+        table.add_row(name, *(estimate_text(m.get(group, {}).get(key, {}), signed) for m in metrics.values()))
+    _add_baseline(table, metrics)
+    table.add_row("units refined, improved", *(f"{m['n_refined']}, {m['n_improved']}" for m in metrics.values()))
     for name, key, pattern in (
         ("fvu", "fvu", "{:.3f}"),
         ("L0", "l0", "{:.1f}"),
         ("dead share", "dead_share", "{:.1%}"),
     ):
-        found = [m.get("dictionary", {}).get(key) for m in metrics.values()]
+        found = [_of_dictionary(m.get("dictionary", {}), key) for m in metrics.values()]
         table.add_row(name, *("-" if value is None else pattern.format(value) for value in found))
     return table
+
+
+def _add_baseline(table: Table, metrics: Mapping[str, Numbers]) -> None:
+    names = [m["baseline"] for m in metrics.values() if "baseline" in m]
+    if names:
+        from rich.markup import escape
+
+        estimates = [m.get("score", {}).get("baseline", {}) for m in metrics.values()]
+        label = f"{names[0].replace('_', ' ')}, read as a table (baseline)"
+        table.add_row(escape(label), *(estimate_text(estimate) for estimate in estimates))
+
+
+def _of_dictionary(figures: Numbers, key: str) -> float | None:
+    """Take a figure of the dictionary; of the identity, whose units are signed, none of them says anything."""
+    value: float | None = None if figures.get("signed") else figures.get(key)
+    return value
 
 
 def timings_table(timings: Mapping[str, Numbers]) -> Table:
@@ -104,14 +122,6 @@ def _total(timings: Sequence[Numbers]) -> Numbers:
 
 def _number(value: float | None, pattern: str) -> str:
     return "-" if value is None else pattern.format(value)
-
-
-def _estimate(estimate: Numbers, signed: bool) -> str:
-    if "mean" not in estimate:
-        return "not defined"
-    sign = "+" if signed else ""
-    mean, low, high = (f"{estimate[key]:{sign}.2f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

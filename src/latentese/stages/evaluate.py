@@ -34,17 +34,21 @@ def evaluate(contexts: Path, activations: Path, dictionary: Path, settings: Eval
         histogram = density_histogram(densities["density"].to_numpy(), found.n_tokens, settings.bins_per_decade)
         write_table(densities, DENSITIES, draft.path / "densities.parquet")
         write_table(histogram, HISTOGRAM, draft.path / "density_histogram.parquet")
-        write_json(_metrics(found), draft.path / "metrics.json")
+        write_json(_metrics(found, measured.signed), draft.path / "metrics.json")
         draft.publish({"n_units": measured.n_units, "n_tokens": found.n_tokens})
     return out
 
 
-def _metrics(found: Reconstruction) -> dict[str, object]:
-    return {
+def _metrics(found: Reconstruction, signed: bool) -> dict[str, object]:
+    """Collect the figures. Signed units fire above a threshold, so for them counts of non-zeros are left out."""
+    figures: dict[str, object] = {
+        "signed": signed,
         "fvu": found.fvu,
         "fvu_raw": found.fvu_raw,
         "l0": found.l0,
-        "dead_share": found.dead_share,
         "n_tokens": found.n_tokens,
-        "density": density_quantiles(found.densities()["density"].to_numpy()),
     }
+    if signed:
+        return figures
+    density = density_quantiles(found.densities()["density"].to_numpy())
+    return {**figures, "dead_share": found.dead_share, "density": density}

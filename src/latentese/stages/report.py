@@ -15,7 +15,7 @@ from latentese.errors import SettingError
 from latentese.report.figures import write_figures
 from latentese.report.index_page import COLUMNS, list_data, target_view
 from latentese.report.inputs import ReportSettings, Target, TargetArtifacts, open_target, require_primary
-from latentese.report.page import render
+from latentese.report.page import level_text, render
 from latentese.report.summary import Numbers, summarise
 from latentese.report.tables import STATUSES, study_units
 from latentese.report.unit_page import UnitPages
@@ -67,6 +67,8 @@ def _index(
         "statuses": STATUSES,
         "contexts": settings.contexts.replace("_", " "),
         "simulator": settings.primary_simulator,
+        "level": " or ".join(sorted({level_text(target.level) for target, _ in studies.values()})),
+        "signed": any(summary["dictionary"].get("signed") for summary in summaries.values()),
         "data": list_data(studies),
     }
     return render("index.html.j2", "index.js", values)

@@ -32,7 +32,7 @@
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     return made;
   };
-  const number = (value) => (value === null ? "none" : value.toFixed(2).replace("-", "−"));
+  const number = (value) => (value === null ? "none" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−"));
   const percent = (value) => (value === 0 ? "0 %" : `${(100 * value).toPrecision(2)} %`);
 
   function mini(row) {
@@ -57,7 +57,7 @@
     const score = node("td", "number");
     score.dataset.name = "score";
     score.append(number(row[at.score]));
-    if (row[at.score] !== null) score.append(" ", node("span", "span", `[${number(row[at.low])}, ${number(row[at.high])}]`), mini(row));
+    if (row[at.score] !== null) score.append(" ", node("span", "span", row[at.low] === null ? "(no interval)" : `[${number(row[at.low])}, ${number(row[at.high])}]`), mini(row));
     const wrong = node("td", "number", number(row[at.wrong]));
     wrong.dataset.name = "other’s";
     const density = node("td", "number", percent(row[at.density]));
