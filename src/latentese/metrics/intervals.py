@@ -14,7 +14,6 @@ import numpy as np
 from latentese.errors import SettingError
 from latentese.metrics.correlation import Floats, Metric
 
-
 DECIMALS = 12
 """Rounding noise of a difference is not a sign: what is 0 on one processor must not be -1e-17 on another."""
 
