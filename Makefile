@@ -48,5 +48,5 @@ ui: $(READY) ## Prefect and MLflow on loopback, in the background
 ui-stop: ## stop them
 	@$(BIN)/python -m flows.ui stop
 
-clean: ## remove this folder's results, not the fetched models (~/.cache/latentese)
+clean: ## remove results and drafts; kept: .dvc/cache, answers, MLflow runs, fetched models
 	rm -rf artifacts reports/run reports/timings .scratch
