@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from http.client import HTTPException
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
-
 API = "http://127.0.0.1:4200/api"
 
 
@@ -17,12 +15,15 @@ def running_server() -> AbstractContextManager[Any]:
 
     Both keep their runs in the same database, so a server shows earlier runs too. A configured address is respected.
     """
-    if PREFECT_API_URL.value() is None and _answers(f"{API}/health"):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value() is None and answers(f"{API}/health"):
         return temporary_settings({PREFECT_API_URL: API})
     return nullcontext()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server on this machine answers at an address of its health."""
     try:
         with urllib.request.urlopen(url, timeout=1) as reply:
             return bool(reply.status == 200)

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 
 from flows.config import read_params
 from flows.entry import run
 from flows.paths import tracking_uri
+from flows.server import answers
 from latentese.errors import LatenteseError, SettingError
 from latentese.tracking import create_database
 
@@ -98,11 +97,7 @@ def _wait(name: str) -> None:
 
 def _answers(name: str) -> bool:
     path = {"prefect": "/api/health", "mlflow": "/health"}[name]
-    try:
-        with urllib.request.urlopen(f"{_address(name)}{path}", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except (OSError, HTTPException):
-        return False
+    return answers(f"{_address(name)}{path}")
 
 
 def _address(name: str) -> str:
