@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEY_TAG = "latentese.key"
 COMPLETE_TAG = "latentese.complete"
+KIND = ("mlflow.experimentKind", "custom_model_development")
+"""A tag that says that an experiment holds runs with metrics: without it MLflow may open it in its view of traces."""
 MAX_PARAM_CHARS = 6000
 """MLflow refuses longer values."""
 BATCH = 1000
@@ -163,13 +165,15 @@ def _experiment_id(client: MlflowClient, uri: str, experiment: str) -> str:
         try:
             database = Path(uri.removeprefix("sqlite:///"))
             place = (database.parent / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:///") else None
-            return str(client.create_experiment(experiment, artifact_location=place))
+            return str(client.create_experiment(experiment, artifact_location=place, tags=dict([KIND])))
         except MlflowException:
             found = client.get_experiment_by_name(experiment)
     if found is None or found.lifecycle_stage != "active":
         raise LatenteseError(
             f"tracking.experiment={experiment!r}: it was deleted in MLflow; restore it or name another"
         )
+    if KIND[0] not in found.tags:
+        client.set_experiment_tag(found.experiment_id, *KIND)
     return str(found.experiment_id)
 
 

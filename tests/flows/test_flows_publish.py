@@ -53,6 +53,14 @@ def test_run_holds_parameters_metrics_curves_and_report(tmp_path: Path, uri: str
     assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/page.html"]
 
 
+def test_experiment_opens_in_mlflow_with_its_runs(tmp_path: Path, uri: str) -> None:
+    MlflowClient(uri).create_experiment("made by hand")
+    for experiment in ("latentese", "made by hand"):
+        publish_run(run_of(tmp_path), uri, experiment)
+        found = MlflowClient(uri).get_experiment_by_name(experiment)
+        assert found.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_publishing_again_only_tags(tmp_path: Path, uri: str) -> None:
     first = publish_run(run_of(tmp_path), uri, "latentese")
     second = publish_run(replace(run_of(tmp_path), tags={"prefect.flow_run": "7"}), uri, "latentese")
