@@ -124,8 +124,9 @@ def test_logits_bits_of_a_decoded_row_do_not_depend_on_the_other_rows(tiny: Fold
         prefix = engine.prefix((1, 2, 3))
         rows = Rows(prefix, n_rows=4, n_slots=32)
         for other in company:
-            rows.place(other, engine.read(prefix, [other + 50] * (other + 1)).kv)
-        rows.place(row, engine.read(prefix, [7, 8]).kv)
+            another = engine.prefix((4,) * other)
+            rows.place(other, another, engine.read(another, [other + 50] * (other + 1)).kv)
+        rows.place(row, prefix, engine.read(prefix, [7, 8]).kv)
         engine.decode_step(rows, [9] * 4)
         return engine.decode_step(rows, [5] * 4)[row]
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from latentese.lm.chat_format import Prompt
 from latentese.lm.engine import Engine, Rows
 from latentese.lm.sampling import Answer
 
 
 class Decoder:
-    """Up to `n_rows` answers whose prompts begin with the same `shared` tokens and fit into `n_slots`."""
+    """Up to `n_rows` answers that, with their prompts, fit into `n_slots`."""
 
-    def __init__(self, engine: Engine, shared: tuple[int, ...], n_rows: int, n_slots: int) -> None:
+    def __init__(self, engine: Engine, n_rows: int, n_slots: int) -> None:
         self._engine = engine
-        self._prefix = engine.prefix(shared)
-        self._rows = Rows(self._prefix, n_rows, n_slots)
+        self._rows = Rows(engine.prefix(()), n_rows, n_slots)
         self._answers: list[Answer | None] = [None] * n_rows
 
     @property
@@ -27,13 +25,14 @@ class Decoder:
         """Whether no answer is being written."""
         return not any(self._answers)
 
-    def begin(self, own: Sequence[int], answer: Answer) -> None:
+    def begin(self, prompt: Prompt, answer: Answer) -> None:
         """Read a prompt and choose the answer's first token; the answer takes a row unless that ended it."""
-        read = self._engine.read(self._prefix, own)
+        prefix = self._engine.prefix(prompt.shared)
+        read = self._engine.read(prefix, prompt.own)
         answer.append(self._engine.logits(read.hidden[-1:])[0])
         if answer.finish is None:
             row = self._answers.index(None)
-            self._rows.place(row, read.kv)
+            self._rows.place(row, prefix, read.kv)
             self._answers[row] = answer
 
     def step(self) -> list[Answer]:

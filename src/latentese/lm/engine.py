@@ -112,48 +112,48 @@ class Engine:
 
 
 class Rows:
-    """Answers that are decoded side by side: `n_rows` rows of `n_slots` tokens, which all begin with one prefix."""
+    """Answers that are decoded side by side: `n_rows` rows of `n_slots` tokens."""
 
-    def __init__(self, prefix: KV, n_rows: int, n_slots: int) -> None:
-        device = prefix.layers[0][0].device
+    def __init__(self, like: KV, n_rows: int, n_slots: int) -> None:
+        device = like.layers[0][0].device
         self.n_slots = n_slots
-        self.n_prefix = prefix.n_tokens
-        self.position = torch.full((n_rows,), prefix.n_tokens, device=device)
+        self.position = torch.zeros(n_rows, dtype=torch.long, device=device)
         """[n_rows] where the next token of each row goes."""
         self.busy = torch.zeros(n_rows, dtype=torch.long, device=device)
         """[n_rows] 1 where a row holds a request; idle rows stay where they are."""
-        self.cache = Cache(layers=[_RowsLayer(prefix, layer_idx, self) for layer_idx in range(len(prefix.layers))])
+        self.cache = Cache(layers=[_RowsLayer(keys, values, self) for keys, values in like.layers])
 
-    def place(self, row: int, own: KV) -> None:
-        """Begin a request in a row, after its prompt was read."""
-        end = self.n_prefix + own.n_tokens
-        for layer, (keys, values) in zip(self.cache.layers, own.layers, strict=True):
-            layer.keys[row, :, self.n_prefix : end] = keys
-            layer.values[row, :, self.n_prefix : end] = values
-        self.position[row] = end
+    def place(self, row: int, prefix: KV, own: KV) -> None:
+        """Begin a request in a row, after its prompt was read behind `prefix`."""
+        start = 0
+        for part in (prefix, own):
+            end = start + part.n_tokens
+            for layer, (keys, values) in zip(self.cache.layers, part.layers, strict=True):
+                layer.keys[row, :, start:end] = keys
+                layer.values[row, :, start:end] = values
+            start = end
+        self.position[row] = start
         self.busy[row] = 1
 
     def free(self, row: int) -> None:
         """End a row's request."""
-        self.position[row] = self.n_prefix
+        self.position[row] = 0
         self.busy[row] = 0
 
 
 class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped
     """Keys and values of one layer for all rows, written in place at each row's own position."""
 
-    def __init__(self, prefix: KV, layer_idx: int, rows: Rows) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, rows: Rows) -> None:
         super().__init__()
         self._rows = rows
-        self.keys, self.values = (self._allocate(part, rows) for part in prefix.layers[layer_idx])
+        self.keys, self.values = (self._allocate(part, rows) for part in (keys, values))
         self.is_initialized = True
 
     @staticmethod
-    def _allocate(prefix: Tensor, rows: Rows) -> Tensor:
-        n_heads, n_prefix, d_head = prefix.shape
-        slots = prefix.new_zeros(len(rows.position), n_heads, rows.n_slots, d_head)
-        slots[:, :, :n_prefix] = prefix
-        return slots
+    def _allocate(like: Tensor, rows: Rows) -> Tensor:
+        n_heads, _, d_head = like.shape
+        return like.new_zeros(len(rows.position), n_heads, rows.n_slots, d_head)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write one token per row and return all slots; those past a row's position are masked."""

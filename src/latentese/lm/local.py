@@ -22,7 +22,7 @@ from latentese.records import Usage
 from latentese.weights.load import load_causal_lm, load_tokenizer
 from latentese.weights.source import ModelSource
 
-SLOTS_STEP = 256
+SLOTS_STEP = 512
 """Prompt and answer are given a multiple of this many slots, so that most requests can be decoded side by side."""
 
 Answered = TypeVar("Answered", Reply, MarkReply)
@@ -44,12 +44,8 @@ class _Chat:
     request: Request
     prompt: Prompt
     n_slots: int
+    """What requests must have in common to be decoded side by side."""
     reply: asyncio.Future[Reply]
-
-    @property
-    def group(self) -> tuple[tuple[int, ...], int]:
-        """What requests must have in common to be decoded side by side."""
-        return self.prompt.shared, self.n_slots
 
 
 @dataclass(frozen=True)
@@ -88,9 +84,9 @@ class LocalLM:
     async def complete(self, request: Request) -> Reply:
         """Answer a request; raises SettingError when prompt and answer do not fit into the model."""
         prompt = self._loaded().format.prompt(request)
-        n_own = len(prompt.own) + request.max_tokens
-        self._check_length(len(prompt.shared) + n_own)
-        n_slots = len(prompt.shared) + math.ceil(n_own / SLOTS_STEP) * SLOTS_STEP
+        n_tokens = len(prompt.shared) + len(prompt.own) + request.max_tokens
+        self._check_length(n_tokens)
+        n_slots = math.ceil(n_tokens / SLOTS_STEP) * SLOTS_STEP
         chat = _Chat(request, prompt, n_slots, asyncio.get_running_loop().create_future())
         self._chats.append(chat)
         return await self._answered(chat.reply)
@@ -128,7 +124,7 @@ class LocalLM:
                     self._read(self._marks.pop(0))
                     await asyncio.sleep(0)
                 else:
-                    await self._decode(self._chats[0].group)
+                    await self._decode(self._chats[0].n_slots)
         except Exception as error:  # whoever waits gets it; nobody awaits the worker
             self._abandon(error)
         finally:
@@ -150,24 +146,23 @@ class LocalLM:
         if not marks.reply.done():
             marks.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), usage))
 
-    async def _decode(self, group: tuple[tuple[int, ...], int]) -> None:
-        """Decode all waiting requests of a group, those included that arrive meanwhile."""
-        shared, n_slots = group
-        decoder = Decoder(self._loaded().engine, shared, self._n_rows, n_slots)
+    async def _decode(self, n_slots: int) -> None:
+        """Decode all waiting requests of one length, those included that arrive meanwhile."""
+        decoder = Decoder(self._loaded().engine, self._n_rows, n_slots)
         while True:
-            for chat in self._take(group, decoder):
+            for chat in self._take(n_slots, decoder):
                 answer = Answer(chat.request, self._loaded().end_ids, self._loaded().format.decode)
                 self._writing[answer] = chat
-                decoder.begin(chat.prompt.own, answer)
+                decoder.begin(chat.prompt, answer)
                 self._finish([answer] if answer.finish else [])
             if decoder.is_idle:
                 return
             self._finish(decoder.step())
             await asyncio.sleep(0)
 
-    def _take(self, group: tuple[tuple[int, ...], int], decoder: Decoder) -> Iterator[_Chat]:
-        """Hand out waiting requests of the group, oldest first, while there is room."""
-        for chat in [chat for chat in self._chats if chat.group == group]:
+    def _take(self, n_slots: int, decoder: Decoder) -> Iterator[_Chat]:
+        """Hand out waiting requests of this length, oldest first, while there is room."""
+        for chat in [chat for chat in self._chats if chat.n_slots == n_slots]:
             if not decoder.has_room:
                 return
             self._chats.remove(chat)
