@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## explain latents and neurons of a real model, end to end
 	@$(BIN)/python -m flows.demo
 
-smoke: $(READY) ## the same path at toy size in a copy of the project, a few minutes
+smoke: $(READY) ## the same path at toy size in a copy of the project, a minute or two
 	@$(BIN)/python -m flows.demo --sandbox .scratch/smoke experiment=smoke
 
 test: $(READY) ## all tests, the report in a real browser included

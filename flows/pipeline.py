@@ -58,24 +58,29 @@ class Engine:
     """How the flow runs the stages."""
 
     max_workers: int
+    """Stages at a time."""
+    threads: int | None = None
+    """Threads of each stage; None leaves it to torch, which takes every core."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_workers, int) or self.max_workers < 1:
             raise SettingError("engine.max_workers", self.max_workers, "a whole number, at least 1")
+        if self.threads is not None and (not isinstance(self.threads, int) or self.threads < 1):
+            raise SettingError("engine.threads", self.threads, "a whole number, at least 1, or null")
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(stage: str, stale: bool, upstream: Sequence[str]) -> State[str]:
+def run_stage(stage: str, stale: bool, upstream: Sequence[str], threads: int | None = None) -> State[str]:
     """Bring one stage up to date and say how: `ran`, `restored` from DVC's cache or `unchanged`.
 
     `upstream` holds the verdicts of the stages it waits for.
     """
     if not stale and all(verdict == "unchanged" for verdict in upstream):
         return _done("unchanged")
-    code, lines = repro(stage)
+    code, lines = repro(stage, threads)
     while code != 0 and any(BUSY in line for line in lines):
         time.sleep(BUSY_SECONDS)
-        code, lines = repro(stage)
+        code, lines = repro(stage, threads)
     if code != 0:
         return Failed(message=f"{stage}: {failure(lines, code)}")
     return _done(next((verdict for verdict, said in VERDICTS.items() if any(map(said.match, lines))), "unchanged"))
@@ -90,18 +95,18 @@ def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str
     try:
         write_params(overrides)
         graph = read_graph()
-        max_workers = settings(Engine, read_params()["engine"], "engine").max_workers
+        engine = settings(Engine, read_params()["engine"], "engine")
     except LatenteseError as error:
         return Failed(message=str(error))
     try:
-        with ThreadPoolTaskRunner[Any](max_workers=max_workers) as runner:
-            return _outcome(list(walk(graph, runner)))
+        with ThreadPoolTaskRunner[Any](max_workers=engine.max_workers) as runner:
+            return _outcome(list(walk(graph, runner, engine.threads)))
     except BaseException:
         kill_all()
         raise
 
 
-def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any]) -> Iterator[State[str]]:
+def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any], threads: int | None) -> Iterator[State[str]]:
     """Submit each stage when all that it waits for are done, and yield final states; what waits for a failure is left.
 
     A stage starts as a task only when it can run, so a failure ends as one line and not as one for each stage behind.
@@ -111,7 +116,7 @@ def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any]) -> Iterator[State[str]
     while True:
         for stage in [stage for stage, needs in waiting.items() if verdicts.keys() >= set(needs)]:
             upstream = [verdicts[need] for need in waiting.pop(stage)]
-            parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream}
+            parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream, "threads": threads}
             running[runner.submit(run_stage.with_options(name=stage, task_run_name=stage), parameters)] = stage
         if not running:
             return
@@ -123,7 +128,7 @@ def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any]) -> Iterator[State[str]
         yield done.state
 
 
-def repro(stage: str) -> tuple[int, list[str]]:
+def repro(stage: str, threads: int | None) -> tuple[int, list[str]]:
     """Run `dvc repro` of one stage as a child and log what it says; returns its exit code and its lines."""
     logger = get_run_logger()
     lines: list[str] = []
@@ -134,7 +139,7 @@ def repro(stage: str) -> tuple[int, list[str]]:
             logger.info(line)
 
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    return run_child(command, on_line, stage_environment()), lines
+    return run_child(command, on_line, stage_environment(threads)), lines
 
 
 def main(*words: str) -> None:
@@ -160,9 +165,11 @@ def failure(lines: Sequence[str], code: int) -> str:
     return (ours or said or [f"ended with exit code {code}"])[-1]
 
 
-def stage_environment() -> dict[str, str]:
-    """Give the environment of a stage: this interpreter first on the path, and the Prefect run that asked for it."""
+def stage_environment(threads: int | None) -> dict[str, str]:
+    """Give the environment of a stage: its threads, this interpreter first on the path, and the Prefect run's id."""
     environment = dict(os.environ)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     context = FlowRunContext.get()
     if context and context.flow_run:
