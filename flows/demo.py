@@ -42,7 +42,7 @@ def main(*words: str) -> None:
     _run_pipeline(arguments.overrides)
     _show(time.monotonic() - started)
     if not arguments.sandbox:
-        print("Compare runs      make ui, then http://127.0.0.1:5000 (MLflow) and http://127.0.0.1:4200 (Prefect)")
+        print("Compare runs      make ui (says where the pages of MLflow and Prefect are)")
         print("Try next          source .venv/bin/activate && dvc exp run -S dictionary.k=16")
 
 

@@ -14,7 +14,7 @@ from flows.entry import run
 from flows.paths import tracking_uri
 from flows.server import answers
 from latentese.errors import LatenteseError, SettingError
-from latentese.tracking import create_database
+from latentese.tracking import runs_page
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
@@ -32,8 +32,9 @@ def main(*words: str) -> None:
 
 def start() -> None:
     """Start what is not running yet, wait until it answers, and say where it is."""
-    uri = tracking_uri(read_params())
-    create_database(uri)
+    params = read_params()
+    uri = tracking_uri(params)
+    pages = {"prefect": "/runs", "mlflow": runs_page(uri, params["tracking"]["experiment"])}
     commands = {
         "prefect": ["prefect", "server", "start", "--host", HOST, "--port", str(PORTS["prefect"])],
         "mlflow": ["mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", str(PORTS["mlflow"])],
@@ -43,9 +44,9 @@ def start() -> None:
             _spawn(name, command)
         elif not _pid(name):
             raise LatenteseError(f"{_address(name)} already serves a {name} that is not this project's; stop it first")
-    for name in commands:
+    for name, page in pages.items():
         _wait(name)
-        print(f"{name:8} {_address(name)}")
+        print(f"{name:8} {_address(name)}{page}")
     print("Stop both with `make ui-stop`.")
 
 

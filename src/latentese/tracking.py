@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 KEY_TAG = "latentese.key"
 COMPLETE_TAG = "latentese.complete"
-KIND = ("mlflow.experimentKind", "custom_model_development")
-"""A tag that says that an experiment holds runs with metrics: without it MLflow may open it in its view of traces."""
 MAX_PARAM_CHARS = 6000
 """MLflow refuses longer values."""
 BATCH = 1000
@@ -76,10 +74,18 @@ def _publish(run: PipelineRun, client: MlflowClient, uri: str, experiment: str) 
     return _write(client, experiment_id, run)
 
 
-def create_database(uri: str) -> None:
-    """Create the tables of a SQLite tracking database that does not exist yet; other addresses are left alone."""
-    if uri.startswith("sqlite:///"):
-        _client(uri, "Default")
+def runs_page(uri: str, experiment: str) -> str:
+    """Path, on an MLflow server, of the page that lists the experiment's runs; creates what does not exist yet.
+
+    Without the workflow in its address MLflow 3 opens an experiment in its view of traces, where nothing is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiment_id = _experiment_id(_client(uri, experiment), uri, experiment)
+    except MlflowException as error:
+        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 @contextmanager
@@ -165,15 +171,13 @@ def _experiment_id(client: MlflowClient, uri: str, experiment: str) -> str:
         try:
             database = Path(uri.removeprefix("sqlite:///"))
             place = (database.parent / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:///") else None
-            return str(client.create_experiment(experiment, artifact_location=place, tags=dict([KIND])))
+            return str(client.create_experiment(experiment, artifact_location=place))
         except MlflowException:
             found = client.get_experiment_by_name(experiment)
     if found is None or found.lifecycle_stage != "active":
         raise LatenteseError(
             f"tracking.experiment={experiment!r}: it was deleted in MLflow; restore it or name another"
         )
-    if KIND[0] not in found.tags:
-        client.set_experiment_tag(found.experiment_id, *KIND)
     return str(found.experiment_id)
 
 

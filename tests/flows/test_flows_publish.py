@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from flows.publish import flat_metrics, pipeline_key
 from latentese.errors import LatenteseError
-from latentese.tracking import COMPLETE_TAG, Curve, PipelineRun, publish_run
+from latentese.tracking import COMPLETE_TAG, Curve, PipelineRun, publish_run, runs_page
 
 LOCK = """\
 schema: '2.0'
@@ -53,12 +53,12 @@ def test_run_holds_parameters_metrics_curves_and_report(tmp_path: Path, uri: str
     assert [file.path for file in client.list_artifacts(run_id, "report")] == ["report/page.html"]
 
 
-def test_experiment_opens_in_mlflow_with_its_runs(tmp_path: Path, uri: str) -> None:
-    MlflowClient(uri).create_experiment("made by hand")
-    for experiment in ("latentese", "made by hand"):
-        publish_run(run_of(tmp_path), uri, experiment)
-        found = MlflowClient(uri).get_experiment_by_name(experiment)
-        assert found.tags["mlflow.experimentKind"] == "custom_model_development"
+def test_page_of_runs_is_that_of_the_experiment_runs_are_published_to(tmp_path: Path, uri: str) -> None:
+    page = runs_page(uri, "latentese")
+    publish_run(run_of(tmp_path), uri, "latentese")
+    experiment = MlflowClient(uri).get_experiment_by_name("latentese")
+    assert page == f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert runs_page(uri, "latentese") == page
 
 
 def test_publishing_again_only_tags(tmp_path: Path, uri: str) -> None:
