@@ -33,7 +33,7 @@ def test_a_wrong_schedule_is_refused() -> None:
 
 
 def test_overrides_that_do_not_compose_are_refused_before_anything_is_served() -> None:
-    with pytest.raises(LatenteseError, match="dictionary.kk"):
+    with pytest.raises(LatenteseError, match=r"dictionary\.kk"):
         deployment_options("dictionary.kk=64")
 
 
