@@ -114,13 +114,14 @@ def _document_table(contexts: pl.DataFrame) -> pl.DataFrame:
 
 def _context_counts(table: pl.DataFrame, keep: np.ndarray) -> dict[str, object]:
     counts: dict[str, object] = {"n_contexts": table.height, "ctx_len": keep.shape[1], "n_tokens": int(keep.sum())}
-    for split in SPLITS:
-        rows = table.filter(split=split)
-        n_tokens = int(keep[rows["context"].to_numpy()].sum())
-        counts[split] = {
-            "n_contexts": rows.height, "n_tokens": n_tokens, "n_documents": rows["document"].n_unique()
+    splits = {}
+    for (split,), rows in table.group_by("split", maintain_order=True):
+        numbers = rows["context"].to_numpy()
+        splits[split] = {
+            "first_context": int(numbers[0]), "n_contexts": rows.height, "n_tokens": int(keep[numbers].sum()),
+            "n_documents": rows["document"].n_unique(),
         }  # fmt: skip
-    return counts | {"sources": dict.fromkeys(SOURCES, 0), "n_duplicates": 0}
+    return counts | {"splits": splits, "sources": dict.fromkeys(SOURCES, 0), "n_duplicates": 0}
 
 
 def write_activations(out: Path, contexts: Path, planted: Planted | None = None) -> Path:
@@ -130,7 +131,10 @@ def write_activations(out: Path, contexts: Path, planted: Planted | None = None)
     table = pl.read_parquet(source.file("contexts.parquet")).filter(pl.col("split").is_in(planted.splits))
     token_ids, keep = _read_tokens(source.file("contexts.safetensors"))
     numbers = table["context"].to_numpy()
-    settings = {"width": planted.width, "seed": planted.seed, "splits": list(planted.splits)}
+    settings = {
+        "width": planted.width, "seed": planted.seed, "splits": list(planted.splits),
+        "hookpoint": "layers.0.resid_post", "subject": "toy",
+    }  # fmt: skip
     with open_draft(out, "activations", {"contexts": source}, settings) as draft:
         shard_rows = []
         for shard, start in enumerate(range(0, len(numbers), planted.shard_contexts)):

@@ -93,8 +93,10 @@ def _write_target(name: str, contexts: list[ToyContext], contexts_path: Path, ro
 
 
 _EVALUATION = {
-    "latents": {"signed": False, "fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000},
-    "neurons": {"signed": True, "fvu": 0.0, "l0": 611.3, "n_tokens": 60_000},
+    "latents": {
+        "reconstruction": {"signed": False, "fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000}
+    },
+    "neurons": {"reconstruction": {"signed": True, "fvu": 0.0, "l0": 611.3, "n_tokens": 60_000}},
 }
 
 

@@ -25,7 +25,7 @@ VERSIONS = {
     "explanations": 1,
     "scores": 1,
     "refined": 1,
-    "evaluation": 1,
+    "evaluation": 2,
     "report": 1,
 }
 

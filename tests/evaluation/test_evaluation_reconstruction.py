@@ -8,7 +8,7 @@ from toy_artifacts import Planted, write_activations, write_contexts
 from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.topk import TopK
 from latentese.errors import SettingError
-from latentese.evaluation.reconstruction import EvaluateSettings, measure_reconstruction
+from latentese.evaluation.reconstruction import Reconstruction, measure_reconstruction
 from latentese.store.shards import Activations
 
 
@@ -22,9 +22,11 @@ def ignore(_: int) -> None:
 
 
 def test_the_identity_explains_all_and_spends_all(activations):
-    found = measure_reconstruction(Neurons(16), activations, EvaluateSettings(batch_tokens=33), ignore)
+    found = measure_reconstruction(Neurons(16), activations, Reconstruction(batch_tokens=33), ignore)
     assert (found.fvu, found.fvu_raw, found.l0, found.dead_share) == (0.0, 0.0, 16.0, 0.0)
     assert found.n_tokens == len(activations.rows_of("test"))
+    assert found.cosine["mean"] == pytest.approx(1.0)
+    assert found.cosine["q01"] == 1.0
 
 
 @pytest.mark.parametrize("norm", ["none", "unit_norm"])
@@ -34,7 +36,7 @@ def test_predicting_a_constant_has_the_fvu_of_that_constant(activations, norm):
     with torch.no_grad():
         topk.b_enc.fill_(-100.0)
         topk.b_dec.fill_(0.1)
-    found = measure_reconstruction(topk, activations, EvaluateSettings(batch_tokens=20), ignore)
+    found = measure_reconstruction(topk, activations, Reconstruction(batch_tokens=20), ignore)
     test, explain = (activations.gather(np.asarray(activations.rows_of(split))) for split in ("test", "explain"))
     if norm == "unit_norm":
         test, explain = ((x - x.mean(1, keepdim=True)) for x in (test, explain))
@@ -44,12 +46,25 @@ def test_predicting_a_constant_has_the_fvu_of_that_constant(activations, norm):
     assert (found.l0, found.dead_share) == (0.0, 1.0)
 
 
+def test_cosines_are_those_of_tokens_with_their_reconstruction(activations):
+    """A dictionary that predicts the first axis: the cosine is the first coordinate over the norm."""
+    topk = TopK(16, 8, 2, norm="none")
+    with torch.no_grad():
+        topk.b_enc.fill_(-100.0)
+        topk.b_dec[0] = 2.0
+    found = measure_reconstruction(topk, activations, Reconstruction(batch_tokens=20), ignore)
+    test = activations.gather(np.asarray(activations.rows_of("test")))
+    expected = test[:, 0] / test.norm(dim=1)
+    assert found.cosine["mean"] == pytest.approx(expected.mean().item(), abs=1e-6)
+    assert found.cosine["q50"] == pytest.approx(np.quantile(expected, 0.5, method="inverted_cdf"), abs=1e-4)
+
+
 def test_l0_dead_share_and_densities_count_active_latents(activations):
     topk = TopK(16, 20, 3)
     with torch.no_grad():
         topk.b_enc[:5] = 100.0  # these win on every token
         topk.b_enc[5:10] = -100.0
-    found = measure_reconstruction(topk, activations, EvaluateSettings(), ignore)
+    found = measure_reconstruction(topk, activations, Reconstruction(), ignore)
     assert found.l0 == 3.0
     densities = found.densities()
     assert densities["unit"].to_list() == list(range(20))
@@ -61,9 +76,10 @@ def test_l0_dead_share_and_densities_count_active_latents(activations):
 def test_the_batch_size_does_not_matter(activations):
     topk = TopK(16, 40, 3)
     small, large = (
-        measure_reconstruction(topk, activations, EvaluateSettings(batch_tokens=size), ignore) for size in (7, 1000)
+        measure_reconstruction(topk, activations, Reconstruction(batch_tokens=size), ignore) for size in (7, 1000)
     )
     assert small.fvu == pytest.approx(large.fvu, rel=1e-6)
+    assert small.cosine == pytest.approx(large.cosine, abs=1e-4)
     assert torch.equal(small.n_active, large.n_active)
 
 
@@ -71,9 +87,9 @@ def test_a_split_that_was_not_collected_is_refused(tmp_path):
     contexts = write_contexts(tmp_path / "contexts")
     activations = Activations(write_activations(tmp_path / "a", contexts, Planted(splits=("explain",))))
     with pytest.raises(SettingError, match=r"split='test' is not allowed"):
-        measure_reconstruction(Neurons(16), activations, EvaluateSettings(), ignore)
+        measure_reconstruction(Neurons(16), activations, Reconstruction(), ignore)
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(SettingError, match=r"evaluation.batch_tokens=0"):
-        EvaluateSettings(batch_tokens=0)
+    with pytest.raises(SettingError, match=r"evaluations.reconstruction.batch_tokens=0"):
+        Reconstruction(batch_tokens=0)

@@ -18,7 +18,11 @@ from latentese.records import SPLITS
 from latentese.subject.settings import CaptureSettings
 
 ROOT = Path(__file__).parents[2]
-PLACES = {"explainer": "explainer@explainers.{0}", "simulator": "simulator@simulators.{0}"}
+PLACES = {
+    "explainer": "explainer@explainers.{0}",
+    "simulator": "simulator@simulators.{0}",
+    "evaluation": "evaluation@evaluations.{0}",
+}
 """Groups of which several choices are used at once, each under its own name."""
 NEEDED = {
     "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
@@ -26,8 +30,8 @@ NEEDED = {
 }
 """What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
 
-DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once")
-"""Explainers and simulators that config.yaml uses: named again, they are overridden rather than added."""
+DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once", "reconstruction")
+"""Explainers, simulators and evaluations that config.yaml uses: named again, they are overridden rather than added."""
 
 
 def choices() -> list[str]:

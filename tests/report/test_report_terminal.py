@@ -23,7 +23,7 @@ METRICS = {
         },
         "score_random_only": {"initial": {"mean": 0.3, "low": -0.001, "high": 0.4, "n_units": 5}},
         "gain": {"refinement": {"mean": 0.05, "low": -0.01, "high": 0.1, "n_units": 4}},
-        "dictionary": {"fvu": 0.2134, "l0": 32.0, "dead_share": 0.121},
+        "dictionary": {"reconstruction": {"fvu": 0.2134, "l0": 32.0, "dead_share": 0.121}},
     }
 }
 TIMINGS = {
@@ -67,7 +67,8 @@ def test_baseline_and_random_contexts_have_their_rows(metrics: Path) -> None:
 
 def test_of_the_identity_no_figure_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    signed = {"neurons": {**METRICS["latents"], "dictionary": {"signed": True, "fvu": 0.0, "l0": 16.0}}}
+    reconstruction = {"signed": True, "fvu": 0.0, "l0": 16.0}
+    signed = {"neurons": {**METRICS["latents"], "dictionary": {"reconstruction": reconstruction}}}
     path.write_text(json.dumps(signed))
     lines = text_of(path, {})
     assert [lines[name].split()[-1] for name in ("fvu", "L0", "dead share")] == ["-", "-", "-"]

@@ -36,9 +36,17 @@ class Findings:
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     """The rows behind the figures, by file stem; published as parquet."""
 
+    @classmethod
+    def none(cls, why: str) -> Findings:
+        """Say that there is nothing to measure here, and why: the pipeline goes on."""
+        return cls({"not_measured": why})
+
 
 class Evaluation(Protocol):
-    """Measures one thing about a dictionary on documents that it was not fitted to."""
+    """Measures one thing about a dictionary on documents that it was not fitted to.
+
+    A frozen dataclass: its fields are its settings, and enter the artifact's manifest.
+    """
 
     @property
     def name(self) -> str:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from latentese.dictionaries.base import Dictionary
 from latentese.errors import SettingError
+from latentese.evaluation.base import Evaluated, Findings
+from latentese.evaluation.cosines import Cosines
+from latentese.evaluation.densities import density_histogram, density_quantiles
+from latentese.evaluation.sampling import sample_acts
 from latentese.store.shards import Activations
 
 DENSITIES = pl.Schema({"unit": pl.Int32, "n_active": pl.Int64, "density": pl.Float64})
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
-    """What is measured on, and how finely."""
+class Reconstruction:
+    """Variance unexplained, active units per token, cosines of tokens with their reconstruction, and densities.
 
+    Figures: fvu, fvu_raw, l0, cosine {mean, quantiles}, n_tokens, signed; for units that are not signed also dead_share
+    and density {quantiles}. Tables: `densities` (schema `DENSITIES`) and `density_histogram` (`densities.HISTOGRAM`).
+    """
+
+    name: str = "reconstruction"
     split: str = "test"
     """The tokens that are measured."""
     mean_split: str = "explain"
@@ -35,11 +46,21 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         for name in ("mean_tokens", "batch_tokens", "bins_per_decade"):
             if getattr(self, name) < 1:
-                raise SettingError(f"evaluation.{name}", getattr(self, name), "at least 1")
+                raise SettingError(f"evaluations.{self.name}.{name}", getattr(self, name), "at least 1")
+
+    def measure(self, evaluated: Evaluated) -> Findings:
+        """Stream the split's tokens through the dictionary, once."""
+        n_tokens = len(evaluated.activations.rows_of(self.split))
+        with tqdm(total=n_tokens, unit="tok", unit_scale=True, desc=self.name, disable=None) as bar:
+            found = measure_reconstruction(evaluated.dictionary, evaluated.activations, self, bar.update)
+        densities = found.densities()
+        histogram = density_histogram(densities["density"].to_numpy(), found.n_tokens, self.bins_per_decade)
+        tables = {"densities": densities, "density_histogram": histogram}
+        return Findings(_metrics(found, evaluated.dictionary.signed), tables)
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reconstructed:
     """Figures of one dictionary on one split."""
 
     fvu: float
@@ -48,6 +69,8 @@ class Reconstruction:
     """The same in the subject's own space, where the few tokens with huge activations weigh most."""
     l0: float
     """Mean number of non-zero unit activations per token: what the reconstruction spends."""
+    cosine: dict[str, float | None]
+    """Mean and quantiles over tokens of the cosine of an activation and its reconstruction, in the subject's space."""
     n_tokens: int
     n_active: Tensor
     """[n_units] int64: tokens on which each unit is not zero."""
@@ -66,12 +89,13 @@ class Reconstruction:
 
 @torch.no_grad()
 def measure_reconstruction(
-    dictionary: Dictionary, activations: Activations, settings: EvaluateSettings, advance: Callable[[int], object]
-) -> Reconstruction:
+    dictionary: Dictionary, activations: Activations, settings: Reconstruction, advance: Callable[[int], object]
+) -> Reconstructed:
     """Stream one split through the dictionary; `advance` hears of every batch how many tokens it had."""
     raw_mean, seen_mean = _sample_means(dictionary, activations, settings)
     errors = torch.zeros(4, dtype=torch.float64)
     n_active = torch.zeros(dictionary.n_units, dtype=torch.int64)
+    cosines = Cosines()
     n_tokens = 0
     for acts in _batches(activations, settings):
         unit_acts = dictionary.encode(acts)
@@ -80,26 +104,39 @@ def measure_reconstruction(
         missed = (acts - recon) / unit_acts.norm
         parts = (missed, seen - seen_mean, acts - recon, acts - raw_mean)
         errors += torch.stack([part.double().square().sum() for part in parts])
+        cosines.add_(torch.cosine_similarity(acts, recon, dim=1))
         active = unit_acts.indices[unit_acts.values != 0]
         n_active += torch.bincount(active, minlength=dictionary.n_units)
         n_tokens += len(acts)
         advance(len(acts))
     fvu, fvu_raw = (errors[0] / errors[1]).item(), (errors[2] / errors[3]).item()
-    return Reconstruction(fvu, fvu_raw, int(n_active.sum()) / n_tokens, n_tokens, n_active)
+    return Reconstructed(fvu, fvu_raw, int(n_active.sum()) / n_tokens, cosines.summary(), n_tokens, n_active)
 
 
-def _sample_means(
-    dictionary: Dictionary, activations: Activations, settings: EvaluateSettings
-) -> tuple[Tensor, Tensor]:
+def _metrics(found: Reconstructed, signed: bool) -> dict[str, Any]:
+    """Collect the figures. Signed units fire above a threshold, so for them counts of non-zeros are left out."""
+    figures: dict[str, Any] = {
+        "signed": signed,
+        "fvu": found.fvu,
+        "fvu_raw": found.fvu_raw,
+        "l0": found.l0,
+        "cosine": found.cosine,
+        "n_tokens": found.n_tokens,
+    }
+    if signed:
+        return figures
+    density = density_quantiles(found.densities()["density"].to_numpy())
+    return {**figures, "dead_share": found.dead_share, "density": density}
+
+
+def _sample_means(dictionary: Dictionary, activations: Activations, settings: Reconstruction) -> tuple[Tensor, Tensor]:
     """Mean activation [d_model] of a fixed sample, before and after the input norm."""
-    rows = np.asarray(activations.rows_of(settings.mean_split))
-    chosen = np.random.default_rng(settings.seed).choice(rows, min(settings.mean_tokens, len(rows)), replace=False)
-    acts = activations.gather(np.sort(chosen))
+    acts = sample_acts(activations, settings.mean_split, settings.mean_tokens, settings.seed)
     _, _, mean, norm = dictionary.encode(acts)
     return acts.mean(dim=0), ((acts - mean) / norm).mean(dim=0)
 
 
-def _batches(activations: Activations, settings: EvaluateSettings) -> Iterator[Tensor]:
+def _batches(activations: Activations, settings: Reconstruction) -> Iterator[Tensor]:
     for span in activations.spans_of(settings.split):
         acts = activations.read(span.shard).acts[span.start : span.stop]
         for batch in torch.split(acts, settings.batch_tokens):

@@ -117,7 +117,7 @@ def _cards(summary: Mapping[str, Any]) -> list[CardView]:
 
 def _dictionary_cards(summary: Mapping[str, Any]) -> list[CardView]:
     """Show what the dictionary is worth; nothing for the identity, whose units are signed."""
-    dictionary = summary["dictionary"]
+    dictionary = summary["dictionary"].get("reconstruction", {})
     if dictionary.get("signed"):
         return []
     names = {

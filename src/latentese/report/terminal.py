@@ -71,8 +71,9 @@ def _add_baseline(table: Table, metrics: Mapping[str, Numbers]) -> None:
         table.add_row(escape(label), *(estimate_text(estimate) for estimate in estimates))
 
 
-def _of_dictionary(figures: Numbers, key: str) -> float | None:
+def _of_dictionary(evaluations: Mapping[str, Numbers], key: str) -> float | None:
     """Take a figure of the dictionary; of the identity, whose units are signed, none of them says anything."""
+    figures = evaluations.get("reconstruction", {})
     value: float | None = None if figures.get("signed") else figures.get(key)
     return value
 

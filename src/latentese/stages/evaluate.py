@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
-from tqdm import tqdm
-
+from latentese.corpus.contexts import Contexts
 from latentese.dictionaries import checkpoints
 from latentese.errors import ArtifactError, SettingError
-from latentese.evaluation.densities import HISTOGRAM, density_histogram, density_quantiles
-from latentese.evaluation.reconstruction import DENSITIES, EvaluateSettings, Reconstruction, measure_reconstruction
+from latentese.evaluation.base import Evaluated, Evaluation, Findings
 from latentese.store.artifact import open_artifact, open_draft
 from latentese.store.files import write_json
 from latentese.store.shards import Activations
 from latentese.store.tables import write_table
+from latentese.subject.model import SubjectChoice
 
 
-def evaluate(contexts: Path, activations: Path, dictionary: Path, settings: EvaluateSettings, out: Path) -> Path:
-    """Write the evaluation artifact: `metrics.json`, `densities.parquet`, `density_histogram.parquet`."""
-    texts, source = open_artifact(contexts, "contexts"), Activations(activations)
-    if source.artifact.manifest.inputs.get("contexts") != texts.sha256:
+def evaluate(
+    contexts: Path,
+    activations: Path,
+    dictionary: Path,
+    subject: SubjectChoice,
+    evaluations: Mapping[str, Evaluation],
+    out: Path,
+) -> Path:
+    """Write the evaluation artifact: `metrics.json` {evaluation: figures} and `<evaluation>_<table>.parquet`.
+
+    The subject is loaded if an evaluation asks for it. An interrupted run goes on at the next evaluation. Counts:
+    n_units, and measured {evaluation: whether there was anything to measure}.
+    """
+    texts, source = Contexts(contexts), Activations(activations)
+    if source.artifact.manifest.inputs.get("contexts") != texts.artifact.sha256:
         raise ArtifactError(activations, f"not collected from {contexts}; run the collect stage again")
+    _check_subject(source, subject)
     measured = checkpoints.load(dictionary)
     if measured.d_model != source.width:
         raise SettingError("dictionary.d_model", measured.d_model, f"{source.width}, the width of {activations}")
-    inputs = {"contexts": texts, "activations": source.artifact, "dictionary": open_artifact(dictionary, "dictionary")}
-    with open_draft(out, "evaluation", inputs, asdict(settings)) as draft:
-        n_tokens = len(source.rows_of(settings.split))
-        with tqdm(total=n_tokens, unit="tok", unit_scale=True, desc="evaluate", disable=None) as bar:
-            found = measure_reconstruction(measured, source, settings, bar.update)
-        densities = found.densities()
-        histogram = density_histogram(densities["density"].to_numpy(), found.n_tokens, settings.bins_per_decade)
-        write_table(densities, DENSITIES, draft.path / "densities.parquet")
-        write_table(histogram, HISTOGRAM, draft.path / "density_histogram.parquet")
-        write_json(_metrics(found, measured.signed), draft.path / "metrics.json")
-        draft.publish({"n_units": measured.n_units, "n_tokens": found.n_tokens})
+    hookpoint = source.artifact.manifest.settings["hookpoint"]
+    evaluated = Evaluated(measured, source, texts, hookpoint, cache(subject.load))
+    inputs = {
+        "contexts": texts.artifact,
+        "activations": source.artifact,
+        "dictionary": open_artifact(dictionary, "dictionary"),
+    }
+    with open_draft(out, "evaluation", inputs, _described(subject, evaluations)) as draft:
+        metrics = {name: _measure(evaluation, evaluated, draft.path) for name, evaluation in evaluations.items()}
+        write_json(metrics, draft.path / "metrics.json")
+        done = {name: "not_measured" not in figures for name, figures in metrics.items()}
+        draft.publish({"n_units": measured.n_units, "measured": done})
     return out
 
 
-def _metrics(found: Reconstruction, signed: bool) -> dict[str, object]:
-    """Collect the figures. Signed units fire above a threshold, so for them counts of non-zeros are left out."""
-    figures: dict[str, object] = {
-        "signed": signed,
-        "fvu": found.fvu,
-        "fvu_raw": found.fvu_raw,
-        "l0": found.l0,
-        "n_tokens": found.n_tokens,
+def _check_subject(activations: Activations, subject: SubjectChoice) -> None:
+    """Refuse a subject that did not give these activations."""
+    read = activations.artifact.manifest.settings["subject"]
+    if subject.source.name != read:
+        raise SettingError("subject", subject.source.name, f"the activations are those of {read}")
+
+
+def _described(subject: SubjectChoice, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    settings = {name: asdict(cast(Any, evaluation)) for name, evaluation in evaluations.items()}
+    return {
+        "subject": subject.source.name,
+        "dtype": subject.dtype,
+        "device": subject.device,
+        "evaluations": settings,
     }
-    if signed:
-        return figures
-    density = density_quantiles(found.densities()["density"].to_numpy())
-    return {**figures, "dead_share": found.dead_share, "density": density}
+
+
+def _measure(evaluation: Evaluation, evaluated: Evaluated, draft: Path) -> Mapping[str, Any]:
+    """Measure, write the tables, and return the figures: those of an interrupted run where it got so far."""
+    done = draft / "work" / f"{evaluation.name}.json"
+    if not done.is_file():
+        _write(evaluation.measure(evaluated), evaluation.name, draft, done)
+    figures: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    return figures
+
+
+def _write(found: Findings, name: str, draft: Path, done: Path) -> None:
+    for table, rows in found.tables.items():
+        write_table(rows, rows.schema, draft / f"{name}_{table}.parquet")
+    write_json(found.metrics, done)  # last: it says that the tables are whole

@@ -68,7 +68,7 @@ def _index(
         "contexts": settings.contexts.replace("_", " "),
         "simulator": settings.primary_simulator,
         "level": " or ".join(sorted({level_text(target.level) for target, _ in studies.values()})),
-        "signed": any(summary["dictionary"].get("signed") for summary in summaries.values()),
+        "signed": any((target.units["threshold"] > 0).any() for target, _ in studies.values()),
         "data": list_data(studies),
     }
     return render("index.html.j2", "index.js", values)

@@ -54,6 +54,21 @@ def load_subject(source: ModelSource, dtype: str, device: str) -> Subject:
     return Subject(source.name, model, shape_of(model.config.get_text_config(decoder=True)))
 
 
+@dataclass(frozen=True)
+class SubjectChoice:
+    """Which subject is loaded, and how it computes, for what may need it or not."""
+
+    source: ModelSource
+    dtype: str
+    """bfloat16 or float32."""
+    device: str
+    """As torch names it."""
+
+    def load(self) -> Subject:
+        """Load it."""
+        return load_subject(self.source, self.dtype, self.device)
+
+
 def _linear_shape(module: nn.Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear map; GPT-2's Conv1D keeps its weight transposed."""
     if isinstance(module, nn.Linear):
