@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentese.subject.hookpoints import Hookpoint, parse_hookpoint
+from latentese.subject.hooks import attach
 from latentese.subject.model import Subject
 
 
@@ -34,7 +33,7 @@ class Capture:
 
         Nothing behind the hookpoint is computed. Padding at the end needs no mask: attention is causal.
         """
-        handle = _ATTACH[self.hookpoint.site](self.subject, self.hookpoint.layer)
+        handle = attach(self.subject, self.hookpoint, _stop)
         try:
             # The inner model: a causal model's head belongs to what is never reached.
             self.subject.model.base_model(input_ids=token_ids.to(self.subject.device), use_cache=False)
@@ -48,30 +47,9 @@ class Capture:
 def capture_at(subject: Subject, hookpoint: str) -> Capture:
     """Prepare to read one hookpoint; raises SettingError or AssetError when the model has no such place."""
     parsed = parse_hookpoint(hookpoint, subject.shape)
-    _ATTACH[parsed.site](subject, parsed.layer).remove()
+    attach(subject, parsed, _stop).remove()
     return Capture(subject, parsed)
 
 
-def _stop_behind(module: nn.Module) -> Any:
-    """Stop when the module has its output; layers of some families return it first in a tuple."""
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        raise _ReachedError(output[0] if isinstance(output, tuple) else output)
-
-    return module.register_forward_hook(hook)
-
-
-def _stop_before(module: nn.Module) -> Any:
-    """Stop when the module is given its input."""
-
-    def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        raise _ReachedError(inputs[0])
-
-    return module.register_forward_pre_hook(hook)
-
-
-_ATTACH: Mapping[str, Callable[[Subject, int], Any]] = {
-    "resid_post": lambda subject, layer: _stop_behind(subject.layers[layer]),
-    "mlp_act": lambda subject, layer: _stop_before(subject.down_projection(layer)),
-    "mlp_out": lambda subject, layer: _stop_behind(subject.down_projection(layer)),
-}
+def _stop(acts: Tensor) -> None:
+    raise _ReachedError(acts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from latentese.errors import AssetError
 from latentese.subject.shape import Shape, shape_of
-from latentese.weights.load import load_causal_lm
+from latentese.weights.load import DTYPES, load_causal_lm
 from latentese.weights.source import ModelSource
 
 
@@ -28,6 +29,17 @@ class Subject:
         """Where the model is."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        dtype: torch.dtype = next(self.model.parameters()).dtype
+        return dtype
+
+    def in_dtype(self, dtype: str) -> Subject:
+        """Give the subject computing in bfloat16 or float32: itself where it does, else a copy in memory."""
+        wanted = DTYPES[dtype]
+        return self if self.dtype == wanted else replace(self, model=deepcopy(self.model).to(wanted))
 
     @property
     def layers(self) -> nn.ModuleList:
