@@ -91,7 +91,8 @@ def test_average_of_constant_weights_is_those_weights(tmp_path):
 def test_a_diverging_run_stops_with_one_line(tmp_path):
     settings = TrainSettings(**{**vars(SETTINGS), "lr": 1e38})
     with pytest.raises(
-        SettingError, match=r"training.lr=1e\+38 is not allowed: lower: the loss stopped being a number"
+        SettingError,
+        match=r"training.lr=1e\+38 is not allowed: lower: the loss of the dictionary stopped being a number",
     ):
         list(train_dictionary(small_topk(), plant(2560), settings, tmp_path / "checkpoint"))
 

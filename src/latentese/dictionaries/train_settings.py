@@ -70,6 +70,11 @@ class TrainSettings:
         return self.n_tokens // self.batch_tokens
 
     @property
+    def checkpoint_steps(self) -> int:
+        """Optimiser steps between two checkpoints."""
+        return max(1, self.checkpoint_tokens // self.batch_tokens)
+
+    @property
     def order(self) -> OrderSettings:
         """How tokens are shuffled."""
         return OrderSettings(self.block_tokens, self.buffer_tokens, self.seed)

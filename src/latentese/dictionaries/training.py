@@ -1,8 +1,8 @@
-"""Train any dictionary on a source of tokens, one trainer for all."""
+"""Train any dictionary on a source of tokens, one trainer for all; or several of them in one pass over the tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -27,36 +27,84 @@ def train_dictionary(
     before it are yielded again, so curves are whole, and the weights become, bit for bit, those of a run that was
     never interrupted.
     """
-    state = begin(dictionary, settings)
-    if checkpoint.is_file():
-        load_state_(state, checkpoint)
-    else:
-        dictionary.prepare_(source.sample(settings.sample_tokens, settings.seed))
-    yield from state.logs
-    batches = source.batches(settings.batch_tokens, start=state.step * settings.batch_tokens)
-    steps_between = max(1, settings.checkpoint_tokens // settings.batch_tokens)
-    while state.step < settings.n_steps:
-        log = _step_(state, next(batches), settings)
-        if log.step % settings.log_every == 0 or log.step in (1, settings.n_steps):
-            state.logs.append(log)
-            yield log
-        if state.step % steps_between == 0 or state.step == settings.n_steps:
-            save_state(state, checkpoint)
-    _keep_average_(state, settings)
+    for _, log in _train({"the dictionary": dictionary}, source, settings, {"the dictionary": checkpoint}):
+        yield log
 
 
-def _step_(state: TrainState, acts: Tensor, settings: TrainSettings) -> StepLog:
+def train_many(
+    dictionaries: Mapping[str, Trainable], source: TokenSource, settings: TrainSettings, checkpoint_folder: Path
+) -> Iterator[tuple[str, StepLog]]:
+    """Fit several dictionaries in place on the same batches, read once; yields each one's log under its name.
+
+    Each has an optimiser, a log and a checkpoint `<name>.safetensors` of its own, and a learning rate scaled with its
+    own number of latents where `settings.lr` is None. It becomes, bit for bit, what `train_dictionary` makes of it
+    alone: interrupted or not, and whatever else is in the grid, so a finished grid may also be given further members.
+    In memory are all weights with their optimisers, and one dictionary's gradients and one buffer of tokens at a time.
+    """
+    for name in dictionaries:
+        if not name or Path(name).name != name:
+            raise SettingError("dictionaries", name, "names that can be names of files")
+    checkpoints = {name: checkpoint_folder / f"{name}.safetensors" for name in dictionaries}
+    yield from _train(dictionaries, source, settings, checkpoints)
+
+
+def _train(
+    dictionaries: Mapping[str, Trainable],
+    source: TokenSource,
+    settings: TrainSettings,
+    checkpoints: Mapping[str, Path],
+) -> Iterator[tuple[str, StepLog]]:
+    states = _begin_all(dictionaries, source, settings, checkpoints)
+    for name, state in states.items():
+        yield from ((name, log) for log in state.logs)
+    # A kill may have come when only some had written their checkpoints: those wait until the others are there.
+    first = min((state.step for state in states.values()), default=settings.n_steps)
+    batches = source.batches(settings.batch_tokens, start=first * settings.batch_tokens)
+    for step in range(first, settings.n_steps):
+        acts = next(batches)
+        for name in (name for name, state in states.items() if state.step == step):
+            log = _step_(name, states[name], acts, settings)
+            if log.step % settings.log_every == 0 or log.step in (1, settings.n_steps):
+                states[name].logs.append(log)
+                yield name, log
+            if log.step % settings.checkpoint_steps == 0 or log.step == settings.n_steps:
+                save_state(states[name], checkpoints[name])
+    for state in states.values():
+        _keep_average_(state, settings)
+
+
+def _begin_all(
+    dictionaries: Mapping[str, Trainable],
+    source: TokenSource,
+    settings: TrainSettings,
+    checkpoints: Mapping[str, Path],
+) -> dict[str, TrainState]:
+    """Make the state of each from its checkpoint; those without one start from one sample."""
+    new = [name for name in dictionaries if not checkpoints[name].is_file()]
+    if new:
+        sample = source.sample(settings.sample_tokens, settings.seed)
+        for name in new:
+            dictionaries[name].prepare_(sample)
+    states = {name: begin(dictionary, settings) for name, dictionary in dictionaries.items()}
+    for name in states.keys() - set(new):
+        load_state_(states[name], checkpoints[name])
+    return states
+
+
+def _step_(name: str, state: TrainState, acts: Tensor, settings: TrainSettings) -> StepLog:
     """One optimiser step on a batch [batch_tokens, d_model]."""
     dictionary, lr = state.dictionary, settings.lr_at(state.step, state.dictionary.n_units)
     loss = dictionary.loss(acts, state.silent_tokens >= settings.dead_after_tokens)
     if not loss.total.isfinite():
-        raise SettingError("training.lr", lr, f"lower: the loss stopped being a number at step {state.step + 1}")
-    state.optimizer.zero_grad(set_to_none=True)
+        problem = f"lower: the loss of {name} stopped being a number at step {state.step + 1}"
+        raise SettingError("training.lr", lr, problem)
     loss.total.backward()  # type: ignore[no-untyped-call]
     dictionary.before_step_()
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.optimizer.step()
+    # Now, not before the next step: several dictionaries in training would hold all their gradients at once.
+    state.optimizer.zero_grad(set_to_none=True)
     dictionary.after_step_()
     state.silent_tokens += len(acts)
     state.silent_tokens[loss.fired] = 0
