@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from latentese.errors import ArtifactError
+
 CHUNK_BYTES = 1 << 22
+REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What the system says when a file cannot be written: a full disk, a quota, a limit, no permission."""
 
 
 def sha256_file(path: Path) -> str:
@@ -33,16 +40,34 @@ def canonical_json(value: object) -> str:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it becomes `path` atomically, on failure nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    """Yield a path to write to; on success it becomes `path` atomically, on failure nothing is left.
+
+    Raises ArtifactError where the system refuses to write, such as on a full disk; what was at `path` stays.
+    """
+    # A folder of its own: some writers use further files beside it, which a kill would leave among an artifact's.
+    room = path.with_name(f"{path.name}.writing")
     try:
-        yield part
+        shutil.rmtree(room, ignore_errors=True)
+        room.mkdir(parents=True)
+        yield (part := room / path.name)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except Exception as error:
+        if (number := _errno_of(error)) in REFUSALS:
+            problem = f"cannot be written ({os.strerror(number)}); what was there before is kept: mend it and run again"
+            raise ArtifactError(path, problem) from error
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _errno_of(error: Exception) -> int:
+    """Find the system's error number, 0 where there is none; libraries in Rust name it in their message alone."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    named = re.search(r"\(os error (\d+)\)", str(error))
+    return int(named[1]) if named else 0
 
 
 def write_text(text: str, path: Path) -> None:
