@@ -18,7 +18,22 @@ def test_unit_norm_by_hand():
 def test_layernorm_std_divides_by_the_unbiased_standard_deviation():
     x, _, norm = apply_norm(ACTS, "layernorm_std")
     assert norm.item() == pytest.approx(ACTS.std(unbiased=True).item())
-    assert x.norm().item() == pytest.approx(3**0.5)  # sqrt(d - 1)
+    assert x.norm().item() == pytest.approx(3**0.5, rel=1e-5)  # sqrt(d - 1), but for the epsilon
+
+
+def test_layernorm_std_adds_its_epsilon_before_dividing_and_not_when_undone():
+    # mean 0, std sqrt((1 + 1) / 1) * 1e-5 = 1.414e-5: the epsilon 1e-5 is as large as the std itself
+    x, mean, norm = apply_norm(torch.tensor([[-1e-5, 1e-5]]), "layernorm_std")
+    torch.testing.assert_close(x, torch.tensor([[-1.0, 1.0]]) / (2**0.5 + 1), rtol=1e-4, atol=0)
+    torch.testing.assert_close(norm, torch.tensor([[2**0.5 * 1e-5]]), rtol=1e-4, atol=0)
+    assert mean.item() == 0.0
+
+
+def test_rms_subtracts_nothing():
+    # squares 1, 9, 25, 49: mean 21
+    x, mean, norm = apply_norm(ACTS, "rms")
+    assert (mean.item(), norm.item()) == (0.0, pytest.approx(21**0.5))
+    torch.testing.assert_close(x, ACTS / 21**0.5)
 
 
 def test_none_leaves_every_value_as_it_is():
@@ -27,7 +42,7 @@ def test_none_leaves_every_value_as_it_is():
     assert x.dtype == torch.float32
 
 
-@pytest.mark.parametrize("norm", ["none", "unit_norm", "layernorm_std"])
+@pytest.mark.parametrize("norm", ["none", "unit_norm", "layernorm_std", "rms"])
 def test_undo_brings_activations_back(norm):
     acts = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * 30 + 7
     torch.testing.assert_close(undo_norm(*apply_norm(acts, norm)), acts)

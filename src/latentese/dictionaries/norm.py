@@ -13,10 +13,12 @@ from torch import Tensor
 
 from latentese.errors import SettingError
 
-Norm = Literal["none", "unit_norm", "layernorm_std"]
+Norm = Literal["none", "unit_norm", "layernorm_std", "rms"]
 
 EPS = 1e-8
 """Smallest norm: a constant activation becomes zeros, not NaN."""
+STD_EPS = 1e-5
+"""What layernorm_std adds to the standard deviation before it divides."""
 
 
 class Normed(NamedTuple):
@@ -37,16 +39,20 @@ def apply_norm(acts: Tensor, norm: Norm) -> Normed:
     """Normalise each token of acts [n_tokens, d_model]; fp32 out.
 
     none: as it is. unit_norm: minus the mean over d_model, divided by the Euclidean norm of the rest (Gao et al. 2024).
-    layernorm_std: divided by the unbiased standard deviation instead, as that paper's released checkpoints expect.
+    layernorm_std: divided by the unbiased standard deviation plus STD_EPS instead, and undone without STD_EPS, as that
+    paper's released checkpoints expect. rms: nothing subtracted, divided by the root mean square.
     """
     acts = acts.float()
     if norm == "none":
         return Normed(acts, acts.new_zeros(len(acts), 1), acts.new_ones(len(acts), 1))
-    mean = acts.mean(dim=1, keepdim=True)
+    mean = acts.new_zeros(len(acts), 1) if norm == "rms" else acts.mean(dim=1, keepdim=True)
     centred = acts - mean
     size = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
     if norm == "layernorm_std":
-        size = size / (acts.shape[1] - 1) ** 0.5
+        std = size / (acts.shape[1] - 1) ** 0.5
+        return Normed(centred / (std + STD_EPS), mean, std.clamp_min(EPS))
+    if norm == "rms":
+        size = size / acts.shape[1] ** 0.5
     size = size.clamp_min(EPS)
     return Normed(centred / size, mean, size)
 
