@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test check bench params ui ui-stop clean
+.PHONY: help setup demo smoke test check bench peers params ui ui-stop clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ check: $(READY) ## format, lint, types and layers
 
 bench: $(READY) ## speed against limits, on a quiet machine
 	@$(BIN)/python benchmarks/capture.py
+
+peers: ## the libraries we compare with, in an environment of their own (.venv-bench)
+	@sh benchmarks/peers_environment.sh
 
 params: $(READY) ## compose conf/ into params.yaml
 	@$(BIN)/python -m flows.params
