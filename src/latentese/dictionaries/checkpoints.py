@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,9 +23,19 @@ ROOM = "latentese.dictionaries."
 
 def save(dictionary: Dictionary, folder: Path) -> None:
     """Write a dictionary's two files into `folder`."""
-    name = f"{type(dictionary).__module__}.{type(dictionary).__qualname__}"
     write_shard(dictionary.state_dict(), folder / WEIGHTS)
-    write_json({"class": name, "args": dictionary.args}, folder / CFG)
+    write_json(describe(dictionary), folder / CFG)
+
+
+def describe(dictionary: Dictionary) -> dict[str, Any]:
+    """Name a dictionary's class and constructor arguments: what cfg.json holds."""
+    name = f"{type(dictionary).__module__}.{type(dictionary).__qualname__}"
+    return {"class": name, "args": dictionary.args}
+
+
+def build_described(description: Mapping[str, Any]) -> Dictionary:
+    """Build, without its weights, what `describe` described."""
+    return _class_named(description["class"])(**description["args"])
 
 
 def load(path: Path) -> Dictionary:
@@ -31,7 +43,7 @@ def load(path: Path) -> Dictionary:
     artifact = open_artifact(path, "dictionary")
     cfg = json.loads(artifact.file(CFG).read_text(encoding="utf-8"))
     try:
-        dictionary = _class_named(cfg["class"], artifact.file(CFG))(**cfg["args"])
+        dictionary = build_described(cfg)
         dictionary.load_state_dict(load_file(artifact.file(WEIGHTS)))
     except (KeyError, TypeError, RuntimeError, SafetensorError, LatenteseError) as error:
         problem = f"does not describe the weights beside it ({str(error).splitlines()[0]}); run the stage again"
@@ -39,8 +51,8 @@ def load(path: Path) -> Dictionary:
     return dictionary.requires_grad_(False).eval()
 
 
-def _class_named(name: str, cfg: Path) -> type[Dictionary]:
-    """Find the class that cfg.json names."""
+def _class_named(name: str) -> type[Dictionary]:
+    """Find the class that a description names."""
     module, _, attribute = name.rpartition(".")
     if module.startswith(ROOM):
         try:
@@ -49,4 +61,4 @@ def _class_named(name: str, cfg: Path) -> type[Dictionary]:
             found = None
         if isinstance(found, type) and issubclass(found, Dictionary):
             return found
-    raise ArtifactError(cfg, f"class {name!r} is not a dictionary of {ROOM.rstrip('.')}")
+    raise LatenteseError(f"class {name!r} is not a dictionary of {ROOM.rstrip('.')}")

@@ -1,0 +1,169 @@
+import json
+
+import pytest
+import torch
+from foreign_checkpoints import (
+    D_MODEL,
+    N_LATENTS,
+    K,
+    Toy,
+    assert_says,
+    dense,
+    keep_largest,
+    recon,
+    toy,
+    toy_acts,
+    write_sae_lens,
+)
+from safetensors.torch import load_file, save_file
+
+from latentese.dictionaries.formats import sae_lens
+from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.topk import TopK
+from latentese.errors import ArtifactError, SettingError
+
+
+def test_a_topk_checkpoint_encodes_as_its_formula_says(tmp_path):
+    weights, acts = toy(), toy_acts()
+    dictionary, meaning = sae_lens.read(write_sae_lens(tmp_path / "sae", weights))
+    latents = keep_largest(weights.encode(acts))
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert meaning.bias == "b_dec is subtracted before encoding and added after decoding"
+    assert meaning.trained_on == {"model_name": "gpt2", "hook_name": "blocks.8.hook_resid_pre"}
+
+
+def test_where_b_dec_is_not_applied_to_the_input_it_is_folded(tmp_path):
+    weights, acts = toy(), toy_acts()
+    dictionary, meaning = sae_lens.read(write_sae_lens(tmp_path / "sae", weights, apply_b_dec_to_input=False))
+    latents = keep_largest(weights.encode(acts, subtract=False))
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert "did not subtract b_dec" in meaning.bias
+
+
+def test_rescaling_by_decoder_norms_chooses_by_them(tmp_path):
+    weights, acts = toy(), toy_acts()
+    dictionary, meaning = sae_lens.read(write_sae_lens(tmp_path / "sae", weights, rescale_acts_by_decoder_norm=True))
+    norms = weights.W_dec.norm(dim=1)
+    latents = keep_largest(weights.encode(acts) * norms)
+    assert_says(dictionary, acts, latents, weights.decode(latents / norms))
+    assert not torch.equal(latents > 0, keep_largest(weights.encode(acts)) > 0)  # norms do change the choice
+    torch.testing.assert_close(dictionary.W_dec.norm(dim=1), torch.ones(N_LATENTS))
+    assert "row norms" in meaning.latents
+
+
+def test_layer_norm_is_ours_with_the_standard_deviation(tmp_path):
+    weights, acts = toy(), toy_acts()
+    dictionary, meaning = sae_lens.read(write_sae_lens(tmp_path / "sae", weights, normalize_activations="layer_norm"))
+    mean, std = acts.mean(dim=1, keepdim=True), acts.std(dim=1, keepdim=True)
+    latents = keep_largest(weights.encode((acts - mean) / (std + 1e-5)))
+    assert_says(dictionary, acts, latents, weights.decode(latents) * std + mean)
+    assert meaning.norm == "layernorm_std (layer_norm)"
+
+
+def test_constant_norm_rescale_is_ours_with_the_root_mean_square(tmp_path):
+    weights, acts = toy(), toy_acts()
+    path = write_sae_lens(tmp_path / "sae", weights, normalize_activations="constant_norm_rescale")
+    factor = D_MODEL**0.5 / acts.norm(dim=1, keepdim=True)
+    latents = keep_largest(weights.encode(acts * factor))
+    assert_says(sae_lens.read(path).dictionary, acts, latents, weights.decode(latents) / factor)
+
+
+def test_a_factor_on_activations_that_was_not_folded_is_folded(tmp_path):
+    weights, acts = toy(), toy_acts()
+    path = write_sae_lens(tmp_path / "sae", weights, normalize_activations="expected_average_only_in")
+    (path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 0.25}))
+    dictionary, meaning = sae_lens.read(path)
+    latents = keep_largest(weights.encode(0.25 * acts))
+    assert_says(dictionary, acts, latents, weights.decode(latents) / 0.25)
+    assert "factor 0.25 on activations" in meaning.norm
+    assert "activation_scaler.json" in meaning.files
+
+
+def write_old(folder, weights, /, **cfg):
+    """The layout before release 6: one level, no version, an activation function beside the architecture."""
+    old = {"metadata": None, "k": None, "architecture": None, "rescale_acts_by_decoder_norm": None}
+    old |= {"hook_name": "blocks.8.hook_z", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}}
+    return write_sae_lens(folder, weights, **{**old, **cfg})
+
+
+def test_older_layouts_are_read(tmp_path):
+    weights, acts = toy(), toy_acts()
+    path = write_old(tmp_path / "sae", weights, normalize_activations=False, apply_b_dec_to_input=None)
+    dictionary, meaning = sae_lens.read(path)
+    latents = keep_largest(weights.encode(acts))
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert meaning.architecture == "topk"
+    assert meaning.trained_on["hook_name"] == "blocks.8.hook_z"
+
+
+def test_a_scaling_factor_of_ones_scales_nothing(tmp_path):
+    path = write_old(tmp_path / "sae", toy(), finetuning_scaling_factor=True)
+    tensors = load_file(path / "sae_weights.safetensors")
+    save_file(tensors | {"scaling_factor": torch.ones(N_LATENTS)}, path / "sae_weights.safetensors")
+    assert isinstance(sae_lens.read(path).dictionary, TopK)
+    save_file(tensors | {"scaling_factor": torch.full((N_LATENTS,), 1.1)}, path / "sae_weights.safetensors")
+    with pytest.raises(ArtifactError, match="scaling_factor rescales latents after finetuning"):
+        sae_lens.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"architecture": "transcoder"}, "architecture 'transcoder' cannot be represented; only"),
+        ({"architecture": "batchtopk"}, "architecture 'batchtopk' cannot be represented; only"),
+        ({"normalize_activations": "covariance_whitening"}, "'covariance_whitening' cannot be represented"),
+        ({"normalize_activations": "expected_average_only_in"}, "needs its scaling_factor, which is not in"),
+        ({"k": 0}, "k must be a whole number from 1 to 10"),
+    ],
+)
+def test_what_cannot_be_represented_is_one_line(tmp_path, changed, problem):
+    with pytest.raises(ArtifactError, match=problem) as error:
+        sae_lens.read(write_sae_lens(tmp_path / "sae", toy(), **changed))
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path / 'sae' / 'cfg.json'}: ")
+
+
+def test_other_activation_functions_of_older_layouts_are_refused(tmp_path):
+    path = write_old(tmp_path / "sae", toy(), architecture="standard", activation_fn_str="tanh-relu")
+    with pytest.raises(ArtifactError, match="architecture 'standard with activation tanh-relu' cannot be"):
+        sae_lens.read(path)
+
+
+def test_sizes_that_disagree_with_the_weights_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"'W_dec' has shape \[10, 6\], expected \[10, 7\]"):
+        sae_lens.read(write_sae_lens(tmp_path / "sae", toy(), d_in=7))
+
+
+def filled(norm: str) -> TopK:
+    dictionary, weights = TopK(D_MODEL, N_LATENTS, K, norm=norm), toy(2)
+    dictionary.load_state_dict({**vars(weights), "variance": torch.ones(())})
+    return dictionary
+
+
+@pytest.mark.parametrize("norm", ["none", "layernorm_std", "rms"])
+def test_what_was_written_reads_back_the_same(tmp_path, norm):
+    dictionary = filled(norm)
+    sae_lens.write(dictionary, tmp_path / "sae")
+    again = sae_lens.read(tmp_path / "sae").dictionary
+    assert again.norm == norm
+    for name, tensor in dictionary.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+
+
+def test_unit_norm_is_written_as_layer_norm_with_the_factor_in_the_weights(tmp_path):
+    dictionary, acts = filled("unit_norm"), toy_acts()
+    sae_lens.write(dictionary, tmp_path / "sae")
+    cfg = json.loads((tmp_path / "sae" / "cfg.json").read_text())
+    assert cfg["normalize_activations"] == "layer_norm"
+    written = Toy(**{name: load_file(tmp_path / "sae" / "sae_weights.safetensors")[name] for name in vars(toy())})
+    # unit_norm is layer_norm / sqrt(d_model - 1) = layer_norm / sqrt(5)
+    torch.testing.assert_close(written.b_dec, dictionary.b_dec.detach() * 5**0.5)
+    again = sae_lens.read(tmp_path / "sae").dictionary
+    # Standard deviations here are about 3, so the epsilon in theirs is 3e-6 of them.
+    torch.testing.assert_close(dense(again, acts), dense(dictionary, acts), rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(recon(again, acts), recon(dictionary, acts), rtol=2e-5, atol=2e-5)
+
+
+def test_other_dictionaries_cannot_be_written(tmp_path):
+    with pytest.raises(SettingError, match="dictionary='Neurons' is not allowed"):
+        sae_lens.write(Neurons(6), tmp_path / "sae")
