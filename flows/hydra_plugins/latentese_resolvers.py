@@ -40,6 +40,11 @@ def corpus_path(corpus: DictConfig) -> str:
     return paths[0] if paths else "pyproject.toml"
 
 
+def dictionary_path(dictionary: DictConfig) -> str:
+    """Name the folder or file that a dictionary is read from; else the passed check's mark, which never changes."""
+    return str(dictionary.get("path", "artifacts/checked.txt"))
+
+
 def local_files(group: DictConfig) -> str:
     """Hash names, sizes and times of the local files that a group names by `path`: models are large.
 
@@ -65,6 +70,7 @@ def _paths(tree: object) -> Iterator[Path]:
 # The current directory, not this file's: an experiment may run in a copy of the project.
 OmegaConf.register_new_resolver("conf_sha256", lambda: conf_sha256(Path("conf")), replace=True)
 OmegaConf.register_new_resolver("corpus_path", corpus_path, replace=True)
+OmegaConf.register_new_resolver("dictionary_path", dictionary_path, replace=True)
 OmegaConf.register_new_resolver("local_files", local_files, replace=True)
 OmegaConf.register_new_resolver("slug", slug, replace=True)
 OmegaConf.register_new_resolver("hookpoints", hookpoints, replace=True)

@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from flows import check, evaluate, explain, refine, report, sample, score, tokenize
 from flows.config import Params, build, compose, settings
 from flows.hydra_plugins.latentese_resolvers import conf_sha256
+from latentese.dictionaries.formats.load import write_checkpoint
+from latentese.dictionaries.topk import TopK
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.errors import LatenteseError, SettingError
 from latentese.records import SPLITS
@@ -27,6 +29,7 @@ PLACES = {
 NEEDED = {
     "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=local": ["lm.lm.source.path=/somewhere"],
+    "dictionary=pretrained": ["dictionary.format=sparsify", "dictionary.path={tmp}/sae"],
 }
 """What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
 
@@ -57,12 +60,15 @@ def test_experiments_compose(root: Path, monkeypatch: pytest.MonkeyPatch, experi
 
 
 @pytest.mark.parametrize("choice", choices())
-def test_every_choice_composes_and_builds(root: Path, monkeypatch: pytest.MonkeyPatch, choice: str) -> None:
+def test_every_choice_composes_and_builds(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, choice: str
+) -> None:
     monkeypatch.chdir(root)
+    write_checkpoint("sparsify", TopK(576, n_latents=2, k=1, norm="none"), tmp_path / "sae")
     choice = (
         choice.removeprefix("+") if choice.partition("@")[2].partition("=")[0].split(".")[-1] in DEFAULT else choice
     )
-    params = params_of(choice, *NEEDED.get(choice, []))
+    params = params_of(choice, *(needed.format(tmp=tmp_path) for needed in NEEDED.get(choice, [])))
     tokenize.prepare(params)
     report.prepare(params)
     for stage in (sample, explain, score, refine, evaluate):
