@@ -11,17 +11,18 @@ from omegaconf import OmegaConf
 from toy_artifacts import Planted, write_activations, write_contexts
 
 from flows.config import Params, build, compose
+from latentese.dictionaries import checkpoints
 from latentese.dictionaries.formats.load import write_checkpoint
 from latentese.dictionaries.topk import TopK
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.errors import SettingError
-from latentese.evaluation.reconstruction import EvaluateSettings
+from latentese.evaluation.reconstruction import Reconstruction, measure_reconstruction
 from latentese.examples.settings import SampleSettings
 from latentese.schemas import EXAMPLES, TRAIN_LOG
-from latentese.stages.evaluate import evaluate
 from latentese.stages.sample import sample
 from latentese.stages.train import train
 from latentese.store.artifact import open_artifact
+from latentese.store.shards import Activations
 from latentese.store.tables import read_table
 
 PLANTED = Planted(splits=("explain", "calibrate", "select", "test"))  # no train: nothing is trained
@@ -69,10 +70,10 @@ def test_a_named_checkpoint_is_explained_without_training(
     assert said.height > 50
     assert (words % PLANTED.n_planted == said["unit"]).all()
 
-    evaluate(contexts, activations, trained, EvaluateSettings(batch_tokens=64), tmp_path / "evaluation")
-    metrics = OmegaConf.load(tmp_path / "evaluation" / "metrics.json")
-    assert metrics.l0 == 1.0
-    assert metrics.fvu < 0.02  # what is left is the planted noise
+    loaded = checkpoints.load(trained)
+    measured = measure_reconstruction(loaded, Activations(activations), Reconstruction(batch_tokens=64), lambda _: None)
+    assert measured.l0 == 1.0
+    assert measured.fvu < 0.02  # what is left is the planted noise
 
 
 def test_dictionaries_that_are_read_from_nothing_watch_a_file_that_never_changes(
