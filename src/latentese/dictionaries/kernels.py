@@ -1,14 +1,16 @@
 """One dense product, and from there on only the k active entries of each token.
 
-The encoder's product has n_tokens * n_latents results, of which k per token survive. Everything after it, forward and
-backward, touches those alone: sums of k decoder rows per token, k dot products per token, and, grouped by latent, sums
-of token rows per latent. All three are `embedding_bag`, whose sums run in a fixed order: the same bytes every time.
+The encoder's product has n_tokens * n_latents results, of which k per token survive (`selection`). Everything after it,
+forward and backward, touches those alone: sums of k decoder rows per token, k dot products per token, and, grouped by
+latent, sums of token rows per latent. Each has two forms: compiled loops over rows on a CPU (`row_kernels`), and
+`embedding_bag` on other devices. Sums run in a fixed order: the same bytes every time.
 
 Weights are handled by latent, one contiguous row each: `W_enc` [d_model, n_latents] is stored column by column.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,21 +18,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_VALUES = 1 << 22
-"""Pre-activations held at once (16 MB of fp32): a whole batch of wide latents would be gigabytes."""
+from latentese.dictionaries.selection import keep_topk, select_topk
+from latentese.dictionaries.shares import in_shares
 
-
-def select_topk(centred: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Compute relu(centred @ W_enc + b_enc) and keep the k largest per token: values and indices [n_tokens, k]."""
-    chunk = max(1, CHUNK_VALUES // W_enc.shape[1])
-    parts = [keep_topk(torch.addmm(b_enc, rows, W_enc), k) for rows in torch.split(centred, chunk)]
-    return torch.cat([values for values, _ in parts]), torch.cat([indices for _, indices in parts])
-
-
-def keep_topk(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Keep the k largest of each row, negative ones as 0."""
-    values, indices = pre_acts.topk(k, dim=1, sorted=False)
-    return values.relu(), indices
+__all__ = [
+    "decode_error",
+    "decode_topk",
+    "dot_rows",
+    "encode_centred",
+    "encode_topk",
+    "keep_topk",
+    "mean_square",
+    "select_topk",
+    "sum_by_latent",
+    "sum_rows",
+    "take_out_along_",
+]
 
 
 def encode_topk(acts: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -38,21 +41,42 @@ def encode_topk(acts: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, k: in
 
     acts is data: it gets no gradient.
     """
-    values, indices = _EncodeTopK.apply(acts, W_enc, b_enc, b_dec, k)  # type: ignore[no-untyped-call]
+    return encode_centred((acts - b_dec).detach(), W_enc, b_enc, b_dec, k)
+
+
+def encode_centred(centred: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`encode_topk` of centred = acts - b_dec, where that is needed elsewhere too; b_dec only gets its gradient."""
+    values, indices = _EncodeTopK.apply(centred, W_enc, b_enc, b_dec, k)  # type: ignore[no-untyped-call]
     return values, indices
 
 
 def decode_topk(values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
     """Sum values[:, j] * W_dec[indices[:, j]] over j, [n_tokens, d_model], with gradients to values and W_dec."""
-    recon: Tensor = _DecodeTopK.apply(values, indices, W_dec)  # type: ignore[no-untyped-call]
+    recon: Tensor = _DecodeTopK.apply(values, indices, W_dec, None, None)  # type: ignore[no-untyped-call]
     return recon
+
+
+def decode_error(latents: tuple[Tensor, Tensor], W_dec: Tensor, b_dec: Tensor, centred: Tensor) -> Tensor:
+    """Reconstruction of latents (values, indices) minus the acts of which centred = acts - b_dec.
+
+    Gradients to values, W_dec and b_dec.
+    """
+    error: Tensor = _DecodeTopK.apply(*latents, W_dec, b_dec, centred)  # type: ignore[no-untyped-call]
+    return error
+
+
+def mean_square(error: Tensor) -> Tensor:
+    """Mean over tokens of the squared norm of error [n_tokens, d_model]."""
+    mean: Tensor = _MeanSquare.apply(error)  # type: ignore[no-untyped-call]
+    return mean
 
 
 class _EncodeTopK(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, acts: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """See `encode_topk`."""
-        centred = acts - b_dec
+    def forward(
+        ctx: Any, centred: Tensor, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `encode_centred`."""
         values, indices = select_topk(centred, W_enc, b_enc, k)
         ctx.save_for_backward(centred, W_enc, values, indices)
         ctx.mark_non_differentiable(indices)
@@ -72,10 +96,13 @@ class _EncodeTopK(torch.autograd.Function):
 
 class _DecodeTopK(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
-        """See `decode_topk`."""
+    def forward(
+        ctx: Any, values: Tensor, indices: Tensor, W_dec: Tensor, b_dec: Tensor | None, centred: Tensor | None
+    ) -> Tensor:
+        """See `decode_topk` and `decode_error`; b_dec is in `centred` already."""
         ctx.save_for_backward(values, indices, W_dec)
-        return sum_rows(values, indices, W_dec)
+        ctx.with_b_dec = b_dec is not None
+        return sum_rows(values, indices, W_dec, None if centred is None else -centred)
 
     @staticmethod
     @once_differentiable
@@ -83,25 +110,96 @@ class _DecodeTopK(torch.autograd.Function):
         """Give each value its decoder row's dot product with the token's gradient, each row a sum of tokens."""
         values, indices, W_dec = ctx.saved_tensors
         grad = grad.contiguous()
-        return dot_rows(grad, W_dec, indices), None, sum_by_latent(indices, values, grad, len(W_dec))
+        grad_b_dec = grad.sum(dim=0) if ctx.with_b_dec else None
+        grad_W_dec = sum_by_latent(indices, values, grad, len(W_dec))
+        return dot_rows(grad, W_dec, indices), None, grad_W_dec, grad_b_dec, None
 
 
-def sum_rows(values: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-    """Weighted sum of each token's chosen rows, [n_tokens, d_model]."""
-    return F.embedding_bag(indices, rows, per_sample_weights=values, mode="sum")
+class _MeanSquare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, error: Tensor) -> Tensor:
+        """See `mean_square`: one pass, no tensor of squares."""
+        ctx.save_for_backward(error)
+        mean: Tensor = torch.linalg.vector_norm(error, dim=1).square().mean()
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Scale the error."""
+        (error,) = ctx.saved_tensors
+        scaled: Tensor = error * (2 / len(error) * grad)
+        return scaled
+
+
+def sum_rows(values: Tensor, indices: Tensor, rows: Tensor, start: Tensor | None = None) -> Tensor:
+    """Weighted sum of each token's chosen rows, [n_tokens, d_model], added to `start` (in place) where one is given."""
+    if not _loops_are_compiled_for(rows):
+        sums = F.embedding_bag(indices, rows, per_sample_weights=values, mode="sum")
+        return sums if start is None else start.add_(sums)
+    from latentese.dictionaries.row_kernels import Chosen, add_rows
+
+    out = torch.zeros(len(indices), rows.shape[1]) if start is None else start
+    chosen = Chosen(_array(values), _array(indices))
+    in_shares(partial(add_rows, chosen, _array(rows), _array(out)), len(out))
+    return out
 
 
 def dot_rows(tokens: Tensor, rows: Tensor, indices: Tensor) -> Tensor:
     """Dot product of each token with each of its chosen rows, [n_tokens, k]."""
-    with torch.enable_grad():
-        # The gradient of the weighted sum to its weights is exactly this; torch has no public kernel of its own for it.
-        weights = torch.zeros(indices.shape, dtype=tokens.dtype, requires_grad=True)
-        (dots,) = torch.autograd.grad(sum_rows(weights, indices, rows.detach()), weights, tokens)
+    if not _loops_are_compiled_for(rows):
+        return _dot_rows_by_autograd(tokens, rows, indices)
+    from latentese.dictionaries.row_kernels import Chosen, dot_chosen
+
+    dots = torch.empty(indices.shape)
+    chosen = Chosen(_array(dots), _array(indices))
+    in_shares(partial(dot_chosen, _array(tokens), _array(rows), chosen), len(dots))
     return dots
 
 
 def sum_by_latent(indices: Tensor, weights: Tensor, tokens: Tensor, n_latents: int) -> Tensor:
     """For each latent, the weighted sum of the tokens that chose it, [n_latents, d_model]; 0 where none did."""
+    if not _loops_are_compiled_for(tokens):
+        return _sum_by_latent_in_bags(indices, weights, tokens, n_latents)
+    from latentese.dictionaries.row_kernels import Chosen, Groups, group_by_latent, sum_groups
+
+    starts = torch.zeros(n_latents + 1, dtype=torch.int64)
+    members, shares = torch.empty(indices.numel(), dtype=torch.int32), torch.empty(indices.numel())
+    groups = Groups(starts.numpy(), members.numpy(), shares.numpy())
+    group_by_latent(Chosen(_array(weights), _array(indices)), groups)
+    sums = torch.empty(n_latents, tokens.shape[1])
+    in_shares(partial(sum_groups, groups, _array(tokens), sums.numpy()), n_latents)
+    return sums
+
+
+def take_out_along_(grads: Tensor, rows: Tensor) -> None:
+    """Take out of each gradient row its part along its row of unit norm: it would only change the row's norm."""
+    if not _loops_are_compiled_for(rows):
+        grads -= (grads * rows).sum(dim=1, keepdim=True) * rows
+        return
+    from latentese.dictionaries.row_kernels import take_out_along
+
+    in_shares(partial(take_out_along, grads.numpy(), _array(rows)), len(rows))
+
+
+def _loops_are_compiled_for(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().contiguous().numpy()
+
+
+def _dot_rows_by_autograd(tokens: Tensor, rows: Tensor, indices: Tensor) -> Tensor:
+    with torch.enable_grad():
+        # The gradient of the weighted sum to its weights is exactly this; torch has no public kernel of its own for it.
+        weights = tokens.new_zeros(indices.shape, requires_grad=True)
+        sums = F.embedding_bag(indices, rows.detach(), per_sample_weights=weights, mode="sum")
+        (dots,) = torch.autograd.grad(sums, weights, tokens)
+    return dots
+
+
+def _sum_by_latent_in_bags(indices: Tensor, weights: Tensor, tokens: Tensor, n_latents: int) -> Tensor:
     flat = indices.flatten()
     order = torch.argsort(flat, stable=True)
     ends = torch.bincount(flat, minlength=n_latents).cumsum(0)
