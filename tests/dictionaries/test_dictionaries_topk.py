@@ -78,13 +78,19 @@ def naive_loss(topk: TopK, acts: Tensor, dead: Tensor) -> Tensor:
     kth_dead = dead_pre.topk(n_aux, dim=1).values[:, -1:]
     dead_acts = torch.where(dead_pre >= kth_dead, pre_acts, torch.zeros(())).relu()
     fvu = (x - recon).square().sum(1).mean() / topk.variance
-    return fvu + topk.aux.coef * normalised_error(error, dead_acts @ topk.W_dec)
+    loss = fvu + topk.aux.coef * normalised_error(error, dead_acts @ topk.W_dec)
+    if topk.multi_coef:
+        kth = pre_acts.topk(4 * topk.k, dim=1).values[:, -1:]
+        recon = (pre_acts * (pre_acts >= kth)).relu() @ topk.W_dec + topk.b_dec
+        loss = loss + topk.multi_coef * (x - recon).square().sum(1).mean() / topk.variance
+    return loss
 
 
+@pytest.mark.parametrize("multi_coef", [0.0, 1 / 8])
 @pytest.mark.parametrize("n_dead", [4, 20])  # fewer and more than k_aux
-def test_gradients_agree_with_a_naive_dense_version(n_dead):
+def test_gradients_agree_with_a_naive_dense_version(n_dead, multi_coef):
     acts, dead = random_acts(), torch.arange(N_LATENTS) < n_dead
-    sparse, dense = random_topk(aux_coef=0.7), random_topk(aux_coef=0.7)
+    sparse, dense = (random_topk(aux_coef=0.7, multi_coef=multi_coef) for _ in range(2))
     loss = sparse.loss(acts, dead)
     expected = naive_loss(dense, acts, dead)
     torch.testing.assert_close(loss.total, expected, atol=1e-5, rtol=1e-5)
@@ -112,6 +118,38 @@ def test_auxk_gradient_reaches_encoder_and_decoder_of_dead_latents_only():
     assert (moved_dec[dead] > 1e-4).all()
     assert moved_enc[~dead].max() < 1e-6
     assert moved_dec[~dead].max() < 1e-6
+
+
+def test_multi_topk_gradient_reaches_the_encoder_of_latents_beyond_the_k_largest():
+    acts, none_dead = random_acts(1), torch.zeros(N_LATENTS, dtype=torch.bool)  # one token: 5 latents, and 20
+    plain, multi = random_topk(), random_topk(multi_coef=1 / 8)
+    for topk in (plain, multi):
+        topk.loss(acts, none_dead).total.backward()
+    active = plain.pre_acts(acts)[0].argsort(descending=True)
+    active = active[plain.pre_acts(acts)[0, active] > 0]
+    assert len(active) > 10
+    moved = plain.W_enc.grad.norm(dim=0), multi.W_enc.grad.norm(dim=0)
+    assert (moved[0][active[K:20]] == 0).all()
+    assert (moved[1][active[K:20]] > 1e-4).all()
+    assert (moved[1][active[20:]] == 0).all()
+
+
+def test_multi_topk_changes_neither_the_code_nor_fvu():
+    acts, none_dead = random_acts(), torch.zeros(N_LATENTS, dtype=torch.bool)
+    plain, multi = random_topk(), random_topk(multi_coef=1 / 8)
+    alone, both = plain.loss(acts, none_dead), multi.loss(acts, none_dead)
+    assert torch.equal(alone.fvu, both.fvu)
+    assert torch.equal(alone.l0, both.l0)
+    assert torch.equal(alone.fired, both.fired)
+    assert both.total > alone.total
+
+
+def test_multi_topk_takes_the_first_of_equal_latents_too():
+    topk = TopK(4, 8, 1, norm="none", multi_coef=1 / 8)
+    with torch.no_grad():
+        topk.W_enc.copy_(torch.ones(4, 8))
+    loss = topk.loss(torch.ones(3, 4), torch.zeros(8, dtype=torch.bool))
+    assert loss.fired.tolist() == [True] + [False] * 7
 
 
 def test_no_dead_latents_or_coefficient_0_mean_no_aux_loss():
@@ -185,6 +223,8 @@ def test_k_aux_defaults_to_the_power_of_two_nearest_to_half_the_width():
         ({"k_aux": 41}, r"dictionary.k_aux=41"),
         ({"n_latents": 0}, r"dictionary.n_latents=0"),
         ({"aux_coef": -1.0}, r"dictionary.aux_coef=-1.0"),
+        ({"multi_coef": -1.0}, r"dictionary.multi_coef=-1.0"),
+        ({"k": 11, "multi_coef": 0.125}, r"dictionary.multi_coef=0.125 is not allowed: 0, since 4 x k is more than"),
         ({"norm": "batch"}, r"dictionary.norm='batch'"),
     ],
 )

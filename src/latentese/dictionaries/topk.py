@@ -10,11 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from latentese.dictionaries.base import Loss, Trainable, UnitActs
-from latentese.dictionaries.kernels import decode_topk, encode_topk, keep_topk, select_topk, sum_rows
+from latentese.dictionaries.kernels import (
+    decode_error,
+    encode_centred,
+    keep_topk,
+    mean_square,
+    select_topk,
+    sum_rows,
+    take_out_along_,
+)
 from latentese.dictionaries.losses import geometric_median, normalised_error, squared_error
 from latentese.dictionaries.norm import Norm, apply_norm, check_norm, undo_norm
 from latentese.errors import SettingError
 
+MULTI = 4
+"""Multi-TopK adds the loss at this many times k latents (Gao et al. 2024, appendix)."""
 N_SCALE_TOKENS = 4096
 """Tokens of the sample on which the encoder's starting scale is fitted."""
 
@@ -40,7 +50,9 @@ class TopK(Trainable):
     with e = x - recon, constant, and e_hat the same reconstruction (without b_dec) from the k_aux largest *dead*
     latents. Rows of W_dec have unit norm. Shapes: W_enc [d_model, n_latents], W_dec [n_latents, d_model].
 
-    k_aux: null takes the power of two nearest to d_model / 2. norm: see `norm.apply_norm`.
+    k_aux: null takes the power of two nearest to d_model / 2. norm: see `norm.apply_norm`. multi_coef: with
+    Multi-TopK, the weight of a third term, the first one at 4k latents instead of k (the paper's is 1/8): the
+    dictionary then reconstructs well from more latents than k too.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the settings of the YAML, flat)
@@ -51,14 +63,15 @@ class TopK(Trainable):
         norm: Norm = "unit_norm",
         k_aux: int | None = None,
         aux_coef: float = 1 / 32,
+        multi_coef: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_sizes(d_model, n_latents, k, k_aux)
-        if not aux_coef >= 0:
-            raise SettingError("dictionary.aux_coef", aux_coef, "at least 0; 0 switches AuxK off")
+        _check_coefs(aux_coef, multi_coef, n_latents, k)
         check_norm(norm)
         self.d_model, self.n_units, self.k, self.norm, self.seed = d_model, n_latents, k, norm, seed
+        self.multi_coef = multi_coef
         self.aux = AuxK(min(k_aux or 2 ** round(log2(d_model / 2)), n_latents), aux_coef)
         directions = torch.randn(n_latents, d_model, generator=torch.Generator().manual_seed(seed))
         directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
@@ -75,7 +88,8 @@ class TopK(Trainable):
     def args(self) -> dict[str, Any]:
         """Constructor arguments."""
         sizes = {"d_model": self.d_model, "n_latents": self.n_units, "k": self.k}
-        return sizes | {"norm": self.norm, "k_aux": self.aux.k, "aux_coef": self.aux.coef, "seed": self.seed}
+        coefs = {"k_aux": self.aux.k, "aux_coef": self.aux.coef, "multi_coef": self.multi_coef}
+        return sizes | {"norm": self.norm} | coefs | {"seed": self.seed}
 
     @torch.no_grad()
     def encode(self, acts: Tensor) -> UnitActs:
@@ -121,18 +135,31 @@ class TopK(Trainable):
     def loss(self, acts: Tensor, dead: Tensor) -> Loss:
         """Loss of a batch [n_tokens, d_model]; dead [n_latents] bool."""
         x = apply_norm(acts, self.norm).acts
-        values, indices = encode_topk(x, self.W_enc, self.b_enc, self.b_dec, self.k)
-        recon = decode_topk(values, indices, self.W_dec) + self.b_dec
-        fvu = squared_error(x, recon) / self.variance
-        aux = self._aux_loss(x, (x - recon).detach(), dead)
-        active = values.detach() > 0
-        fired = torch.zeros(self.n_units, dtype=torch.bool)
-        fired[indices[active]] = True
-        l0 = active.sum() / len(x)
-        return Loss(fvu + self.aux.coef * aux, fvu.detach(), aux.detach(), l0, fired)
+        centred = x - self.b_dec.detach()
+        latents, more = self._encode_to_train(centred)
+        error = decode_error(latents, self.W_dec, self.b_dec, centred)
+        fvu = mean_square(error) / self.variance
+        aux = self._aux_loss(x, error.detach(), dead)
+        total = fvu + self.aux.coef * aux
+        if self.multi_coef > 0:
+            at_more = mean_square(decode_error(more, self.W_dec, self.b_dec, centred))
+            total = total + self.multi_coef * at_more / self.variance
+        active = latents[0].detach() > 0
+        fired = torch.zeros_like(dead).index_fill_(0, latents[1][active], True)
+        return Loss(total, fvu.detach(), aux.detach(), active.sum() / len(active), fired)
+
+    def _encode_to_train(self, centred: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Latents of the first term and of Multi-TopK's, from one selection; the same ones where there is none."""
+        k = self.k * MULTI if self.multi_coef > 0 else self.k
+        more = encode_centred(centred, self.W_enc, self.b_enc, self.b_dec, k)
+        if k == self.k:
+            return more, more
+        # Stable: of equal values the one of lower index, as everywhere.
+        first = more[0].detach().sort(dim=1, descending=True, stable=True).indices[:, : self.k].sort(dim=1).values
+        return (more[0].gather(1, first), more[1].gather(1, first)), more
 
     def _aux_loss(self, x: Tensor, error: Tensor, dead: Tensor) -> Tensor:
-        """How badly the dead latents predict the error; its gradient reaches both their weights.
+        """How badly the dead latents predict e = -error; its gradient reaches both their weights.
 
         Dense over the dead ones: k_aux is a large share of them, so sparse sums would be slower.
         """
@@ -142,19 +169,27 @@ class TopK(Trainable):
         pre_acts = torch.addmm(self.b_enc[idx], x - self.b_dec, self.W_enc.t()[idx].t())
         values, chosen = keep_topk(pre_acts, min(self.aux.k, len(idx)))
         acts = torch.zeros_like(pre_acts).scatter(1, chosen, values)
-        return normalised_error(error, acts @ self.W_dec[idx])
+        return normalised_error(-error, acts @ self.W_dec[idx])
 
     @torch.no_grad()
     def before_step_(self) -> None:
-        """Take out the part of each decoder row's gradient along the row: it would only change the row's norm."""
+        """Keep each decoder row's gradient from changing the row's norm."""
         if self.W_dec.grad is not None:
-            along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
-            self.W_dec.grad -= along * self.W_dec
+            take_out_along_(self.W_dec.grad, self.W_dec)
 
     @torch.no_grad()
     def after_step_(self) -> None:
         """Bring decoder rows back to unit norm."""
         self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True))
+
+
+def _check_coefs(aux_coef: float, multi_coef: float, n_latents: int, k: int) -> None:
+    if not aux_coef >= 0:
+        raise SettingError("dictionary.aux_coef", aux_coef, "at least 0; 0 switches AuxK off")
+    if not multi_coef >= 0:
+        raise SettingError("dictionary.multi_coef", multi_coef, "at least 0; 0 switches Multi-TopK off")
+    if multi_coef > 0 and k * MULTI > n_latents:
+        raise SettingError("dictionary.multi_coef", multi_coef, f"0, since {MULTI} x k is more than {n_latents=}")
 
 
 def _check_sizes(d_model: int, n_latents: int, k: int, k_aux: int | None) -> None:
