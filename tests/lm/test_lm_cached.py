@@ -153,5 +153,5 @@ def test_answers_survive_kill_9(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_cache_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_text("not a database, " * 100)
-    with pytest.raises(LatenteseError, match=r"a\.sqlite: answer cache cannot be used"):
+    with pytest.raises(LatenteseError, match=r"a\.sqlite: cannot be used"):
         AnswerStore(tmp_path / "a.sqlite").get("m", "k", 1)
