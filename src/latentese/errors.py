@@ -4,7 +4,8 @@ LatenteseError
 ├── SettingError      a setting has a value that is not allowed
 ├── ArtifactError     a file of an artifact is missing, corrupt or of another version
 ├── AssetError        a packaged model or text cannot be fetched, or has another hash
-└── AnswerError       a language model's answer cannot be used; becomes a counted row, never a zero
+├── AnswerError       a language model's answer cannot be used; becomes a counted row, never a zero
+└── BudgetError       what a language model may cost is spent; the run stops, and what was answered is kept
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class AssetError(LatenteseError):
 
 class AnswerError(LatenteseError):
     """A language model's answer cannot be used. Stages turn it into a row with `error`, never into a value."""
+
+
+class BudgetError(LatenteseError):
+    """What a language model may cost is spent. Nothing was asked beyond it, and every answer so far is kept."""

@@ -14,6 +14,8 @@ class Ledger:
     n_requests: int = 0
     n_cached: int = 0
     """Requests answered from the cache, or by an identical request that was under way."""
+    n_failed: int = 0
+    """Requests that ended without a usable answer; a rerun asks them again."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -27,3 +29,30 @@ class Ledger:
         """Count a request that cost nothing."""
         self.n_requests += 1
         self.n_cached += 1
+
+    def add_failed(self) -> None:
+        """Count a request without a usable answer."""
+        self.n_requests += 1
+        self.n_failed += 1
+
+
+@dataclass
+class Meter:
+    """Running counts of what went to a served model, failures and repetitions included."""
+
+    n_attempts: int = 0
+    n_failed_attempts: int = 0
+    charged_prompt_tokens: int = 0
+    """What the server may charge for: as it says, or the most it can be where it does not say."""
+    charged_completion_tokens: int = 0
+    money: float | None = None
+    """At the listed price; None where the model has none."""
+
+    def add(self, charged: Usage, money: float | None, is_failed: bool) -> None:
+        """Count one attempt."""
+        self.n_attempts += 1
+        self.n_failed_attempts += is_failed
+        self.charged_prompt_tokens += charged.prompt_tokens
+        self.charged_completion_tokens += charged.completion_tokens
+        if money is not None:
+            self.money = (self.money or 0.0) + money
