@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from latentese.errors import AnswerError
 from latentese.lm.answers import AnswerStore
 from latentese.lm.protocol import Chat, Marker, MarkReply, MarkRequest, Reply, Request
-from latentese.lm.usage import Ledger
+from latentese.lm.usage import Ledger, Meter
 from latentese.records import Usage
 from latentese.store.files import canonical_json
 
@@ -40,20 +41,37 @@ class CachedChat:
 
     async def complete(self, request: Request) -> Reply:
         """Answer from the store, or ask the model and keep its answer."""
-        return await self._ask(request, self._chat.complete, _chat_reply)
+        return await self._ask(self.name, request, self._chat.complete, _chat_reply)
+
+    async def probe(self) -> None:
+        """Find out whether a served model answers; raises LatenteseError when it does not. Nothing, for others."""
+        if hasattr(self._chat, "probe"):
+            await self._chat.probe()
+
+    @property
+    def meter(self) -> Meter | None:
+        """What went to a served model, failures and repetitions included."""
+        return getattr(self._chat, "meter", None)
 
     async def _ask(
-        self, request: Asked, ask: Callable[[Asked], Awaitable[Answered]], parse: Callable[[str], Answered]
+        self,
+        model: str,
+        request: Asked,
+        ask: Callable[[Asked], Awaitable[Answered]],
+        parse: Callable[[str], Answered],
     ) -> Answered:
         kind, fields = type(request).__name__, asdict(request)
-        kept = self._store.get(self.name, kind, fields) or await self._same_under_way(request)
+        kept = self._store.get(model, kind, fields) or await self._same_under_way(request)
         if kept is not None:
             self.ledger.add_cached()
             return parse(kept)
         self._under_way[request] = asyncio.get_running_loop().create_future()
         try:
             reply = await ask(request)
-            kept = self._store.put(self.name, kind, fields, canonical_json(asdict(reply)))
+            kept = self._store.put(model, kind, fields, canonical_json(asdict(reply)))
+        except AnswerError:
+            self.ledger.add_failed()
+            raise
         finally:
             self._under_way.pop(request).set_result(kept or "")
         self.ledger.add_asked(reply.usage)
@@ -76,7 +94,9 @@ class CachedLM(CachedChat):
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
         """Answer from the store, or ask the model and keep its answer."""
-        return await self._ask(request, self._marker.next_token_logprobs, _mark_reply)
+        # A served model may read texts otherwise than it chats; then the one keeps its answers when the other changes.
+        model = getattr(self._marker, "marks_name", self.name)
+        return await self._ask(model, request, self._marker.next_token_logprobs, _mark_reply)
 
 
 def _chat_reply(kept: str) -> Reply:

@@ -7,9 +7,10 @@ killed and resumed gives the bytes of an undisturbed one. Requests are hashed as
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -54,6 +55,29 @@ class Request:
             raise SettingError("temperature", self.temperature, "0 (greedy) or more")
         if self.messages[-1] == Message("assistant", ""):
             raise SettingError("messages", self.messages[-1], "leave an empty assistant prefix out")
+
+
+@dataclass(frozen=True)
+class JsonRequest(Request):
+    """A question whose answer is to be one JSON value of a given schema.
+
+    Servers that offer it are held to the schema; any other model answers freely, so whoever asks checks the answer.
+    """
+
+    json_schema: str = "{}"
+    """The schema as JSON text."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            json.loads(self.json_schema)
+        except ValueError as error:
+            raise SettingError("json_schema", self.json_schema[:60], "a JSON schema as JSON text") from error
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The schema as OpenAI's `response_format` wants it."""
+        return {"name": "answer", "strict": True, "schema": json.loads(self.json_schema)}
 
 
 @dataclass(frozen=True)

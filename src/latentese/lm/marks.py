@@ -1,0 +1,234 @@
+"""How log-probabilities inside a given text are had from a server: three ways, as servers differ in what they give.
+
+A server lists the likeliest tokens of each place only. A candidate that is not listed has an unknown, lower
+log-probability: the answer then fails, unless `floor_unlisted` takes the lowest that is listed, which is too high.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from latentese.errors import AnswerError, SettingError
+from latentese.lm.offsets import token_ends
+from latentese.lm.prompts import MarkedPrompt
+
+Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Asks for one completion by its fields and returns the one choice of the response."""
+
+Top = Mapping[str | int, float]
+"""Log-probabilities of the tokens that are listed at one place, by text, or by id where the server tells ids."""
+
+
+class Place(NamedTuple):
+    """A token of the server, and what else could have been there."""
+
+    text: str
+    top: Top | None
+    """None for the first token of a prompt, which follows nothing."""
+
+
+class MarkReading(Protocol):
+    """One way to read marked texts."""
+
+    @property
+    def floor_unlisted(self) -> bool:
+        """Whether a candidate that is not listed gets the lowest listed log-probability."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What changes answers: enters the name that they are kept under."""
+        ...
+
+    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+        """Read what may follow each mark; raises AnswerError when the server does not tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """One question per mark, for the token that follows: for servers that give no prompt log-probabilities.
+
+    llama.cpp and LM Studio. A server that keeps prompts reads only what is new since the mark before.
+    """
+
+    n_logprobs: int = 100
+    """Tokens listed per mark."""
+    floor_unlisted: bool = False
+    ids_field: str | None = None
+    """Field that takes the ids of the tokens to list, such as vLLM's `logprob_token_ids`: all candidates are listed."""
+
+    def __post_init__(self) -> None:
+        _check(self.n_logprobs)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What changes answers."""
+        return _settings("next_token", self)
+
+    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+        """Ask at each mark, all at once."""
+        return list(await asyncio.gather(*(self.top(prompt, mark, ask) for mark in prompt.marks)))
+
+    async def top(self, prompt: MarkedPrompt, mark: int, ask: Ask) -> Top:
+        """Ask at one mark."""
+        fields: dict[str, Any] = {"prompt": prompt.up_to(mark), "logprobs": self.n_logprobs}
+        if self.ids_field and prompt.candidate_ids:
+            fields[self.ids_field] = list(prompt.candidate_ids)
+        places = read_places((await ask(fields)).get("logprobs"))
+        if len(places) != 1 or not places[0].top:
+            raise AnswerError(f"log-probabilities of {len(places)} tokens, expected 1")
+        return places[0].top
+
+
+@dataclass(frozen=True)
+class Echo:
+    """One question per text, whose prompt comes back with log-probabilities: `echo` and `logprobs`.
+
+    OpenAI's first completion models, and servers after their fashion. Where a token of the server runs across a mark,
+    the text before that mark is asked about on its own.
+    """
+
+    n_logprobs: int = 20
+    floor_unlisted: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.n_logprobs)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What changes answers."""
+        return _settings("echo", self)
+
+    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+        """Ask once."""
+        choice = await ask({"prompt": prompt.prompt, "logprobs": self.n_logprobs, "echo": True})
+        return await _at_marks(read_places(choice.get("logprobs")), prompt, ask, NextToken(self.n_logprobs))
+
+
+@dataclass(frozen=True)
+class PromptLogprobs:
+    """One question per text, with vLLM's field `prompt_logprobs`.
+
+    vLLM lists at most 20 tokens unless it is started with `--max-logprobs`.
+    """
+
+    n_logprobs: int = 20
+    floor_unlisted: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.n_logprobs)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What changes answers."""
+        return _settings("prompt_logprobs", self)
+
+    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+        """Ask once."""
+        n_listed = self.n_logprobs
+        choice = await ask({"prompt": prompt.prompt, "logprobs": n_listed, "prompt_logprobs": n_listed})
+        places = [*_read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
+        return await _at_marks(places, prompt, ask, NextToken(n_listed))
+
+
+def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> tuple[float, ...]:
+    """Look up each candidate's log-probability; raises AnswerError for one that is not listed."""
+    ids = prompt.candidate_ids or (-1,) * len(prompt.candidates)
+    values = []
+    for text, token in zip(prompt.candidates, ids, strict=True):
+        value = top.get(token) if token in top else top.get(text)
+        if value is None and floor_unlisted:
+            value = min(top.values())
+        if value is None:
+            raise AnswerError(f"{text!r} is not among the {len(top)} likeliest tokens: raise n_logprobs")
+        values.append(value)
+    return tuple(values)
+
+
+def read_places(logprobs: object) -> list[Place]:
+    """Read `logprobs` of a choice: in lists per field (OpenAI, vLLM), or as a list of tokens (llama.cpp, chat)."""
+    if not isinstance(logprobs, Mapping):
+        raise AnswerError("the server gives no log-probabilities")
+    try:
+        if logprobs.get("content") is not None:
+            return [Place(item["token"], _top_of(item["top_logprobs"])) for item in logprobs["content"]]
+        tops = [None if top is None else _numbers(top) for top in logprobs["top_logprobs"]]
+        return [Place(str(text), top) for text, top in zip(logprobs["tokens"], tops, strict=True)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnswerError(f"log-probabilities in a form that is not known ({error})") from error
+
+
+def _read_prompt_places(prompt_logprobs: object) -> list[Place]:
+    """Read vLLM's list: of each prompt token, None or `{id: {logprob, rank, decoded_token}}`, itself included."""
+    if not isinstance(prompt_logprobs, Sequence):
+        raise AnswerError("the server gives no prompt log-probabilities")
+    try:
+        return [Place("", None) if listed is None else _place_of(listed) for listed in prompt_logprobs]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnswerError(f"prompt log-probabilities in a form that is not known ({error})") from error
+
+
+async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alone: NextToken) -> list[Top]:
+    """Pick what may follow each mark from the places of a prompt and of one token after it.
+
+    A mark inside a token of the server is asked about alone.
+    """
+    number_at = _numbers_at(places, prompt)
+    tops = [places[number_at[mark]].top if mark in number_at else None for mark in prompt.marks]
+    asked = await asyncio.gather(
+        *(alone.top(prompt, mark, ask) for mark, top in zip(prompt.marks, tops, strict=True) if not top)
+    )
+    left = iter(asked)
+    return [top or next(left) for top in tops]
+
+
+def _numbers_at(places: Sequence[Place], prompt: MarkedPrompt) -> Mapping[int, int]:
+    """Find the number of the place that follows each mark, for marks at which a token of the server ends."""
+    if isinstance(prompt.prompt, str):
+        return token_ends([place.text for place in places[:-1]], prompt.prompt)
+    if len(places) != len(prompt.prompt) + 1:
+        raise AnswerError(f"log-probabilities of {len(places)} tokens, expected {len(prompt.prompt) + 1}")
+    return {mark: mark for mark in prompt.marks}
+
+
+def _place_of(listed: Mapping[str, Any]) -> Place:
+    """Read one place of vLLM's: the prompt's own token comes first."""
+    texts = {token: str(entry.get("decoded_token") or "") for token, entry in listed.items()}
+    by_id = {int(token): entry["logprob"] for token, entry in listed.items()}
+    by_text = {texts[token]: entry["logprob"] for token, entry in reversed(list(listed.items()))}
+    return Place(next(iter(texts.values())), _numbers(by_text | by_id))
+
+
+def _top_of(listed: Sequence[Mapping[str, Any]]) -> Top:
+    """Read tokens that are listed with their text and, by llama.cpp, their id."""
+    by_text = {item["token"]: item["logprob"] for item in reversed(listed)}  # the likelier of two that look alike
+    by_id = {item["id"]: item["logprob"] for item in listed if "id" in item}
+    return _numbers(by_text | by_id)
+
+
+def _numbers(top: Mapping[Any, Any]) -> Top:
+    """Check that log-probabilities are numbers; texts such as `token_id:7`, which vLLM can send, become ids."""
+    named = {_token(key): value for key, value in top.items()}
+    for value in named.values():
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            raise ValueError(f"{value!r} is no log-probability")
+    return named
+
+
+def _token(key: str | int) -> str | int:
+    return int(key.removeprefix("token_id:")) if isinstance(key, str) and key.startswith("token_id:") else key
+
+
+def _settings(reading: str, of: NextToken | Echo | PromptLogprobs) -> Mapping[str, Any]:
+    """Name a reading. How many tokens are listed changes no answer, unless the lowest of them stands for others."""
+    return {"reading": reading} | ({"n_logprobs": of.n_logprobs} if of.floor_unlisted else {})
+
+
+def _check(n_logprobs: int) -> None:
+    if n_logprobs < 1:
+        raise SettingError("n_logprobs", n_logprobs, "at least 1")

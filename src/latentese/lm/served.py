@@ -1,0 +1,117 @@
+"""Language models behind a server that speaks the OpenAI API: OpenAI, vLLM, llama.cpp, LM Studio and others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tqdm import tqdm
+
+from latentese.errors import AnswerError, SettingError
+from latentese.lm.asking import Answered, Asker
+from latentese.lm.budget import Budget
+from latentese.lm.endpoint import Endpoint
+from latentese.lm.marks import MarkReading, candidate_logprobs
+from latentese.lm.pacing import Limits, Pacer
+from latentese.lm.prompts import Prompts, TranscriptPrompts
+from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.usage import Meter
+from latentese.lm.wire import CompletionWire, Wire, most_of, only_choice
+from latentese.records import Usage
+from latentese.store.files import sha256_json
+
+_TRIAL = MarkRequest((Message("user", "1, 2, 3, 4, "),), (6, 9), ("5",))
+"""A text whose reading shows whether a server can read any."""
+
+
+class ServedChat:
+    """A model that chats. It tells no probabilities: `ServedLM` does where its server can.
+
+    Every failure is an AnswerError, so that it becomes a counted row, but for what would fail every request alike
+    (key, model) and the end of the budget.
+    """
+
+    def __init__(self, endpoint: Endpoint, wire: Wire, budget: Budget, limits: Limits | None = None) -> None:
+        self._endpoint = endpoint
+        self._wire = wire
+        account = budget.account(endpoint.name, endpoint.model)
+        self._asker = Asker(endpoint, Pacer(limits or Limits()), account)
+        self._has_said = endpoint.is_loopback
+
+    @property
+    def name(self) -> str:
+        """Model, address, and a hash of how it is asked."""
+        return f"{self._endpoint.name}#{sha256_json([self._wire.path, self._wire.settings])[:8]}"
+
+    @property
+    def meter(self) -> Meter:
+        """What went to the server since this object was made."""
+        return self._asker.meter
+
+    async def complete(self, request: Request) -> Reply:
+        """Ask for an answer."""
+        answered = await self._ask(
+            self._wire.path, self._wire.body(request), most_of(request.messages, request.max_tokens)
+        )
+        return self._wire.read(answered.body, answered.usage, request)
+
+    async def probe(self) -> None:
+        """Ask the server for its models, which costs nothing; raises LatenteseError when it does not answer."""
+        try:
+            await self._asker.get("/models")
+        except AnswerError as error:
+            raise SettingError("base_url", self._endpoint.base_url, f"a server that answers ({error})") from None
+
+    async def _ask(self, path: str, fields: Mapping[str, Any], most: Usage) -> Answered:
+        if not self._has_said:
+            self._has_said = True
+            tqdm.write(f"sending {self._endpoint.what_is_sent}, as allow_remote allows", file=sys.stderr)
+        return await self._asker.ask(path, {"model": self._endpoint.model, **fields}, most)
+
+
+class ServedLM(ServedChat):
+    """A model that chats, and tells log-probabilities inside a given text by plain completions."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        wire: Wire,
+        budget: Budget,
+        marks: MarkReading,
+        prompts: Prompts | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(endpoint, wire, budget, limits)
+        self._marks = marks
+        self._prompts = prompts or TranscriptPrompts()
+
+    @property
+    def marks_name(self) -> str:
+        """Model, address, and a hash of how marked texts are read: chat may be set up differently without them."""
+        return f"{self._endpoint.name}#{sha256_json([self._marks.settings, self._prompts.name])[:8]}"
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        """Read a marked text, in one request or in one per mark, as the server allows."""
+        prompt = self._prompts.marked(request)
+        asked: list[Answered] = []
+        tops = await self._marks.tops(prompt, partial(self._complete_one, most_of(request.messages, 1), asked))
+        logprobs = tuple(candidate_logprobs(top, prompt, self._marks.floor_unlisted) for top in tops)
+        n_prompt = sum(answered.usage.prompt_tokens for answered in asked)
+        return MarkReply(logprobs, Usage(n_prompt, sum(answered.usage.completion_tokens for answered in asked)))
+
+    async def probe(self) -> None:
+        """Ask for the models, and read a short text; raises LatenteseError when the server cannot."""
+        await super().probe()
+        try:
+            ask = partial(self._complete_one, most_of(_TRIAL.messages, 1), [])
+            await self._marks.tops(self._prompts.marked(_TRIAL), ask)
+        except AnswerError as error:
+            raise SettingError("marks", self._marks.settings["reading"], f"what the server can do ({error})") from None
+
+    async def _complete_one(self, most: Usage, asked: list[Answered], fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Complete a prompt by one token and return the one choice; notes what was answered."""
+        answered = await self._ask(CompletionWire.path, {"max_tokens": 1, "temperature": 0.0, **fields}, most)
+        asked.append(answered)
+        return only_choice(answered.body)
