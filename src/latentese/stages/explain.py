@@ -15,6 +15,7 @@ from latentese.errors import ArtifactError, SettingError
 from latentese.examples.store import Examples, join_contexts
 from latentese.explainers.base import Explainer
 from latentese.records import Example, Explanation, Unit
+from latentese.stages.running import run_async
 from latentese.store.artifact import open_draft
 from latentese.store.tables import write_explanations
 
@@ -43,7 +44,7 @@ def explain(
     shown = {unit: _explain_examples(unit, example_reader, context_reader) for unit in units}
     described = {**asdict(settings), "explainers": sorted(explainers)}
     with open_draft(out, "explanations", inputs, described) as draft:
-        explanations = asyncio.run(_explain_all(shown, explainers))
+        explanations = run_async(_explain_all(shown, explainers))
         explanations.sort(key=lambda explanation: (explanation.unit, explanation.explainer, explanation.revision))
         write_explanations(explanations, draft.path / EXPLANATIONS)
         draft.publish({"n_units": len(units), "explainers": {name: _counts(explanations, name) for name in explainers}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
 from latentese.stages.judging import SplitExamples
+from latentese.stages.running import run_async
 from latentese.store.artifact import Artifact, open_artifact, open_draft
 from latentese.store.tables import read_explanations, read_table, write_explanations, write_table
 
@@ -95,10 +95,10 @@ def refine(
         starts = study.starts()
         low = [(unit, first, score) for unit, first, score in starts if score is None or score < settings.threshold]
         loop = Loop(simulator, arms, study, loop_settings)
-        courses, steps = asyncio.run(_run(loop, [course for start in low for course in loop.start(*start)]))
+        courses, steps = run_async(_run(loop, [course for start in low for course in loop.start(*start)]))
         new = [step.child for step in steps if step.child is not None]
         simulations = pl.concat(
-            [schemas.SIMULATIONS.to_frame(), *(step.simulations for step in steps), asyncio.run(_test(study, courses))]
+            [schemas.SIMULATIONS.to_frame(), *(step.simulations for step in steps), run_async(_test(study, courses))]
         )
         write_explanations(new, draft.path / "explanations.jsonl")
         write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")

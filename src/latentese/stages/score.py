@@ -24,6 +24,7 @@ from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
 from latentese.stages.judging import SplitExamples
+from latentese.stages.running import run_async
 from latentese.store.artifact import open_artifact, open_draft
 from latentese.store.tables import read_explanations, write_table
 
@@ -109,7 +110,7 @@ def score(
         for name, simulator in simulators.items():
             wrong = _wrong_explanations(written, simulator, settings.seed)
             tasks = list(_tasks(name, [e for e in written if simulator.reads(e)], wrong, reader, settings))
-            table = asyncio.run(_simulate(simulator, tasks))
+            table = run_async(_simulate(simulator, tasks))
             tables.append(table)
             n_failed = table["expected_acts"].null_count()
             counts["simulators"][name] = {
