@@ -6,10 +6,11 @@ silently ignored is worse than an error.
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from flows import collect, evaluate, explain, fetch, refine, report, sample, score, tokenize, train
-from flows.config import CONF, Params, read_params
+from flows.config import CONF, Params, build_once, read_params
 from flows.entry import run
 from flows.hydra_plugins.latentese_resolvers import conf_sha256
 from flows.paths import CHECKED
@@ -34,7 +35,14 @@ def main() -> None:
             stage.prepare(params, target)
     report.prepare(params)
     fetch.main()  # a model that cannot be had stops here, not an hour later
+    check_language_models(params)
     write_text(SAID, CHECKED)
+
+
+def check_language_models(params: Params) -> None:
+    """Ask every served language model whether it answers, and does what is wanted of it."""
+    for setting, spec in fetch.model_specs(params, "latentese.lm.cached.").items():
+        asyncio.run(build_once(spec, setting).probe())
 
 
 def check_composed(params: Params) -> None:

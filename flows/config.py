@@ -100,10 +100,10 @@ def settings(cls: type[T], values: Mapping[str, Any], setting: str) -> T:
 
 
 def _anchored(tree: Any) -> Any:
-    """Put every answer cache under the project root: an experiment that DVC runs in a copy must not pay twice."""
+    """Put answers and what they cost under the project root: an experiment in a copy must not pay twice."""
     if isinstance(tree, dict):
         anchored = {key: _anchored(value) for key, value in tree.items()}
-        if str(tree.get("_target_", "")).startswith("latentese.lm.cached."):
+        if str(tree.get("_target_", "")).startswith(("latentese.lm.cached.", "latentese.lm.budget.")):
             anchored["path"] = str(shared(tree["path"]))
         return anchored
     return tree

@@ -18,23 +18,23 @@ def main() -> None:
         build(spec, setting).folder()
 
 
-def model_specs(tree: Any) -> dict[str, Mapping[str, Any]]:
-    """Every model source in a configuration, by its setting; the same source named twice comes once."""
+def model_specs(tree: Any, package: str = "latentese.weights.") -> dict[str, Mapping[str, Any]]:
+    """Every object of a package in a configuration, by its setting; the same one named twice comes once."""
     found: dict[str, Mapping[str, Any]] = {}
-    for setting, spec in _specs(tree, ""):
+    for setting, spec in _specs(tree, "", package):
         if spec not in found.values():
             found[setting] = spec
     return found
 
 
-def _specs(tree: Any, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _specs(tree: Any, prefix: str, package: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not isinstance(tree, Mapping):
         return
-    if str(tree.get("_target_", "")).startswith("latentese.weights."):
+    if str(tree.get("_target_", "")).startswith(package):
         yield prefix, tree
         return
     for name, value in tree.items():
-        yield from _specs(value, f"{prefix}.{name}".lstrip("."))
+        yield from _specs(value, f"{prefix}.{name}".lstrip("."), package)
 
 
 if __name__ == "__main__":

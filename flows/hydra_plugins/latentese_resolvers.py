@@ -48,7 +48,7 @@ def dictionary_path(dictionary: DictConfig) -> str:
 def local_files(group: DictConfig) -> str:
     """Hash names, sizes and times of the local files that a group names by `path`: models are large.
 
-    A relative path to a file that is made by a run (the answer cache) does not count.
+    A path to a file that is made by a run (answers, and what they cost) does not count.
     """
     stamps = [
         f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
@@ -61,7 +61,8 @@ def local_files(group: DictConfig) -> str:
 def _paths(tree: object) -> Iterator[Path]:
     if isinstance(tree, DictConfig):
         for key in tree:
-            if key == "path" and "cached" not in str(tree.get("_target_")) and not OmegaConf.is_missing(tree, key):
+            is_made = str(tree.get("_target_")).startswith(("latentese.lm.cached.", "latentese.lm.budget."))
+            if key == "path" and not is_made and not OmegaConf.is_missing(tree, key):
                 yield Path(tree[key])
             elif not OmegaConf.is_missing(tree, key):
                 yield from _paths(tree[key])

@@ -30,6 +30,9 @@ NEEDED = {
     "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=local": ["lm.lm.source.path=/somewhere"],
     "dictionary=pretrained": ["dictionary.format=sparsify", "dictionary.path={tmp}/sae"],
+    "lm=openai": ["lm.lm.endpoint.model=any", "~simulator@simulators.all_at_once", "scoring.limits=null"],
+    "lm=vllm": ["lm.lm.endpoint.model=any"],
+    "lm=llamacpp": ["lm.lm.endpoint.model=any"],
 }
 """What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
 

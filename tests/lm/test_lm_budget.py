@@ -17,7 +17,7 @@ from latentese.records import Usage
 
 def test_prices_are_per_million_tokens() -> None:
     # 3 million at 2 and half a million at 8: 6 + 4.
-    assert Price(2.0, 8.0).of(Usage(3_000_000, 500_000)) == 10.0
+    assert Price("m", 2.0, 8.0).of(Usage(3_000_000, 500_000)) == 10.0
 
 
 def test_reserving_stops_at_the_limit_and_settling_gives_back(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_reserving_stops_at_the_limit_and_settling_gives_back(tmp_path: Path) ->
 
 
 def test_money_is_a_limit_too(tmp_path: Path) -> None:
-    prices = {"m": {"prompt": 1_000_000.0, "completion": 2_000_000.0}}
+    prices = [{"model": "m", "prompt": 1_000_000.0, "completion": 2_000_000.0}]
     account = Budget(tmp_path / "b.sqlite", max_money=10.0, prices=prices).account("m@here", "m")
     assert account.reserve(Usage(2, 4))  # 2 + 8 = 10
     assert not account.reserve(Usage(1, 0))
@@ -39,7 +39,7 @@ def test_money_is_a_limit_too(tmp_path: Path) -> None:
 
 
 def test_money_cannot_be_limited_without_a_price(tmp_path: Path) -> None:
-    budget = Budget(tmp_path / "b.sqlite", max_money=1.0, prices={"other": {"prompt": 1.0, "completion": 1.0}})
+    budget = Budget(tmp_path / "b.sqlite", max_money=1.0, prices=[{"model": "other", "prompt": 1.0, "completion": 1.0}])
     with pytest.raises(SettingError, match="prices='other' is not allowed: a price of m"):
         budget.account("m@here", "m")
 
@@ -94,8 +94,8 @@ def test_what_a_killed_process_had_under_way_stays_counted(tmp_path: Path) -> No
     [
         ({"max_tokens": -1}, "budget.max_tokens"),
         ({"max_money": -0.5}, "budget.max_money"),
-        ({"prices": {"m": {"prompt": 1.0}}}, "budget.prices.m"),
-        ({"prices": {"m": {"prompt": -1.0, "completion": 0.0}}}, "prices"),
+        ({"prices": [{"model": "m", "prompt": 1.0}]}, "budget.prices"),
+        ({"prices": [{"model": "m", "prompt": -1.0, "completion": 0.0}]}, "budget.prices"),
     ],
 )
 def test_bad_settings(tmp_path: Path, fields: dict[str, object], setting: str) -> None:

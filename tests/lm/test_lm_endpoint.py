@@ -89,7 +89,10 @@ def test_the_name_is_model_and_address_or_what_it_is_kept_as() -> None:
     assert Endpoint("http://127.0.0.1:8001/v1", "m", kept_as="sha256-ab12").name == "m@sha256-ab12"
 
 
-@pytest.mark.parametrize(("fields", "setting"), [({"model": ""}, "model"), ({"timeout_seconds": 0}, "timeout_seconds")])
+@pytest.mark.parametrize(
+    ("fields", "setting"),
+    [({"model": ""}, "model"), ({"model": "???"}, "model"), ({"timeout_seconds": 0}, "timeout_seconds")],
+)
 def test_other_bad_settings(fields: dict[str, object], setting: str) -> None:
     with pytest.raises(SettingError, match=f"^{setting}="):
         Endpoint(**({"base_url": "http://127.0.0.1/v1", "model": "m"} | fields))  # type: ignore[arg-type]

@@ -168,7 +168,7 @@ def test_a_budget_stops_cleanly_and_more_of_it_goes_on(tmp_path: Path) -> None:
 
 def test_money_is_counted_at_the_listed_price(tmp_path: Path) -> None:
     # 7 prompt tokens at 1000 a million and 2 of the answer at 2000: .007 + .004 = .011.
-    prices = {"toy": {"prompt": 1000.0, "completion": 2000.0}}
+    prices = [{"model": "toy", "prompt": 1000.0, "completion": 2000.0}]
     with LoopbackServer(Served(chat=Rule())) as server:
         chat = make_chat(server, tmp_path, prices=prices, max_money=0.05)
         complete_all(chat, [ask("a"), ask("b")])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from latentese.errors import SettingError
 from latentese.lm.database import Database
@@ -23,14 +24,15 @@ _PER = 1_000_000
 
 @dataclass(frozen=True)
 class Price:
-    """Money per million tokens."""
+    """Money per million tokens of one model."""
 
+    model: str
     prompt: float
     completion: float
 
     def __post_init__(self) -> None:
         if self.prompt < 0 or self.completion < 0:
-            raise SettingError("prices", (self.prompt, self.completion), "0 or more per million tokens")
+            raise SettingError("budget.prices", self, "0 or more per million tokens")
 
     def of(self, usage: Usage) -> float:
         """Price of some usage; discounts for cached prompts are not counted, so it is never too low."""
@@ -50,7 +52,7 @@ class Budget:
         path: str | Path,
         max_tokens: int | None = None,
         max_money: float | None = None,
-        prices: Mapping[str, Mapping[str, float]] | None = None,
+        prices: Sequence[Mapping[str, Any]] = (),
         currency: str = "USD",
     ) -> None:
         for name, most in (("max_tokens", max_tokens), ("max_money", max_money)):
@@ -58,7 +60,7 @@ class Budget:
                 raise SettingError(f"budget.{name}", most, "0 or more, or null for no limit")
         self._database = Database(Path(path), _TABLE)
         self.max_tokens, self.max_money, self.currency = max_tokens, max_money, currency
-        self._prices = {model: _price(model, price) for model, price in (prices or {}).items()}
+        self._prices = {price.model: price for price in map(_price, prices)}
 
     def account(self, endpoint: str, model: str) -> Account:
         """Open the account of a model; raises SettingError when money is limited and the model has no price."""
@@ -134,10 +136,8 @@ def _sum(usage: Usage, other: Usage, sign: int = 1) -> Usage:
     )
 
 
-def _price(model: str, price: Mapping[str, float]) -> Price:
+def _price(fields: Mapping[str, Any]) -> Price:
     try:
-        return Price(**price)
+        return Price(**fields)
     except TypeError as error:
-        raise SettingError(
-            f"budget.prices.{model}", dict(price), "prompt and completion, per million tokens"
-        ) from error
+        raise SettingError("budget.prices", dict(fields), "model, prompt and completion of each") from error

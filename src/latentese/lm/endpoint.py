@@ -39,7 +39,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)
-        if not self.model:
+        if self.model in ("", "???"):  # ??? is how a configuration leaves a choice to the user
             raise SettingError("model", self.model, f"a name that {self.base_url}/models lists")
         if self.timeout_seconds <= 0:
             raise SettingError("timeout_seconds", self.timeout_seconds, "above 0")
