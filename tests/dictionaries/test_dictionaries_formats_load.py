@@ -39,7 +39,7 @@ def test_a_checkpoint_is_loaded_to_be_used_not_trained(tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     inner = read_checkpoint("sparsify", path).dictionary
     codes, pre_acts = loaded.encode_with_pre_acts(acts)
-    for one, other in zip(codes, inner.encode(acts), strict=True):
+    for one, other in zip(codes, inner.encode_with_pre_acts(acts)[0], strict=True):
         assert torch.equal(one, other)
     assert torch.equal(pre_acts, inner.pre_acts(acts))
     assert torch.equal(loaded.pre_acts(acts), pre_acts)

@@ -12,7 +12,7 @@ from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.topk import TopK
 from latentese.errors import SettingError
 from latentese.evaluation.progressive import TABLE, Progressive
-from latentese.evaluation.reconstruction import EvaluateSettings, measure_reconstruction
+from latentese.evaluation.reconstruction import Reconstruction, measure_reconstruction
 from latentese.records import Context
 
 
@@ -49,7 +49,7 @@ def test_the_largest_latents_alone_leave_the_squares_of_the_others(tmp_path: Pat
 def test_at_k_latents_it_is_the_plain_fvu(tmp_path: Path) -> None:
     evaluated = evaluate_on(tmp_path, plain_documents(), noise(12), TopK(12, 20, 3).requires_grad_(False))
     found = Progressive(ks=(3,), n_boot=20, batch_tokens=5).measure(evaluated)
-    plain = measure_reconstruction(evaluated.dictionary, evaluated.activations, EvaluateSettings(), lambda _: None)
+    plain = measure_reconstruction(evaluated.dictionary, evaluated.activations, Reconstruction(), lambda _: None)
     assert found.metrics["largest"]["k3"]["fvu"] == pytest.approx(plain.fvu, rel=1e-6)
     assert found.metrics["largest"]["k3"]["l0"] == pytest.approx(plain.l0)
     assert found.metrics["n_tokens"] == plain.n_tokens
