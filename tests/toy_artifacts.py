@@ -35,6 +35,10 @@ class ToyText:
     short_every: int = 5
     """Every so many contexts, one is short: its last two positions are padding."""
     seed: int = 0
+    subject: str = "toy"
+    """Name of the model whose tokenizer cut it."""
+    own_tokens: bool = False
+    """Whether each source has its own half of the vocabulary: prose the lower one, code the upper one."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,13 @@ def write_contexts(out: Path, n_contexts: Mapping[str, int] = N_CONTEXTS, text: 
     text = text or ToyText()
     splits = [split for split in SPLITS for _ in range(n_contexts.get(split, 0))]
     token_ids = np.random.default_rng(text.seed).integers(0, text.n_vocab, (len(splits), text.ctx_len)).astype(np.int32)
+    documents = _documents(splits, text.contexts_per_document)
+    if text.own_tokens:
+        half = text.n_vocab // 2
+        token_ids = token_ids % half + half * (np.array(documents) % 2)[:, None].astype(np.int32)
     keep = np.ones_like(token_ids, dtype=np.uint8)
     keep[:, 0] = 0
     keep[:: text.short_every, -2:] = 0
-    documents = _documents(splits, text.contexts_per_document)
     real = keep.astype(bool) | (np.arange(text.ctx_len) == 0)
     pieces = [
         [f" w{token}" if is_real else "" for token, is_real in zip(*row, strict=True)]
@@ -81,7 +88,7 @@ def write_contexts(out: Path, n_contexts: Mapping[str, int] = N_CONTEXTS, text: 
         {"context": range(len(splits)), "document": documents, "source": sources, "split": splits, "tokens": pieces},
         schema=CONTEXTS,
     )
-    with open_draft(out, "contexts", {}, {"toy": text.seed}) as draft:
+    with open_draft(out, "contexts", {}, {"toy": text.seed, "subject": text.subject}) as draft:
         write_shard(
             {"token_ids": torch.from_numpy(token_ids), "keep": torch.from_numpy(keep)},
             draft.path / "contexts.safetensors",

@@ -36,7 +36,7 @@ NEEDED = {
 }
 """What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
 
-DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once", "reconstruction")
+DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once", "reconstruction", "downstream")
 """Explainers, simulators and evaluations that config.yaml uses: named again, they are overridden rather than added."""
 
 
