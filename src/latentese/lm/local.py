@@ -22,7 +22,7 @@ from latentese.records import Usage
 from latentese.weights.load import load_causal_lm, load_tokenizer
 from latentese.weights.source import ModelSource
 
-SLOTS_STEP = 512
+SLOTS_STEP = 1280
 """Prompt and answer are given a multiple of this many slots, so that most requests can be decoded side by side."""
 
 Answered = TypeVar("Answered", Reply, MarkReply)
