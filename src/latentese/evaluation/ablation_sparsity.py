@@ -19,6 +19,7 @@ from latentese.errors import SettingError
 from latentese.evaluation.base import Evaluated, Findings
 from latentese.evaluation.edits import add, pick_active
 from latentese.evaluation.sampling import known_split
+from latentese.evaluation.tokens import ratio_of_sums
 from latentese.metrics.intervals import Bootstrap, document_interval
 from latentese.subject.intervene import Intervention, intervene_at
 from latentese.weights.load import DTYPES
@@ -136,7 +137,7 @@ class AblationSparsity:
         defined = rows.drop_nulls("sparsity")
         by_document = defined.group_by("document", maintain_order=True).agg(pl.col("sparsity").sum(), n=pl.len())
         sums = by_document.select("sparsity", "n").to_numpy().astype(np.float64)
-        interval = document_interval(sums, lambda total: total[..., 0] / total[..., 1], self.bootstrap)
+        interval = document_interval(sums, ratio_of_sums, self.bootstrap)
         return {**interval._asdict(), "n_ablations": defined.height, "n_undefined": rows.height - defined.height}
 
 

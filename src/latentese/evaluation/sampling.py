@@ -9,15 +9,14 @@ from torch import Tensor
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.evaluation.predictions import counted_predictions
+from latentese.evaluation.tokens import draw_rows
 from latentese.records import SPLITS, Split
 from latentese.store.shards import Activations
 
 
 def sample_acts(activations: Activations, split: str, n_tokens: int, seed: int) -> Tensor:
     """Draw at most `n_tokens` activations of a split, [n_tokens, d_model] fp32, in context order."""
-    rows = np.asarray(activations.rows_of(split))
-    chosen = np.random.default_rng(seed).choice(rows, min(n_tokens, len(rows)), replace=False)
-    return activations.gather(np.sort(chosen))
+    return activations.gather(draw_rows(activations, split, n_tokens, seed))
 
 
 def predicting_contexts(contexts: Contexts, split: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from latentese.evaluation.selectivity import Chosen, Firing
+from latentese.evaluation.tokens import ratio_of_sums
 from latentese.metrics.correlation import Floats, Metric
 from latentese.metrics.intervals import Bootstrap, document_interval, mean_interval
 
@@ -86,13 +87,8 @@ def _own_and_other_sums(changes: Changes, place: int, effect: int, source: str) 
 
 
 def _per_token(column: int) -> Metric:
-    """Nats per token of two neighbouring columns; not defined for a resample without such tokens."""
-
-    def per_token(sums: Floats) -> Floats:
-        tokens = sums[..., column + 1]
-        return np.asarray(sums[..., column] / np.where(tokens > 0, tokens, np.nan))
-
-    return per_token
+    """Nats per token, from a column and the next; not defined for a resample without such tokens."""
+    return lambda sums: ratio_of_sums(sums[..., column : column + 2])
 
 
 def _own_over_others(sums: Floats) -> Floats:
