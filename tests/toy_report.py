@@ -94,9 +94,16 @@ def _write_target(name: str, contexts: list[ToyContext], contexts_path: Path, ro
 
 _EVALUATION = {
     "latents": {
-        "reconstruction": {"signed": False, "fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000}
+        "reconstruction": {"signed": False, "fvu": 0.2134, "l0": 32.0, "dead_share": 0.121, "n_tokens": 60_000},
+        "downstream": {
+            "kl": {"reconstruction": {"value": 0.314, "low": 0.281, "high": 0.352}},
+            "recovered": {"zero": {"value": 0.957, "low": 0.941, "high": 0.968}, "mean": {"value": None, "low": None}},
+        },
     },
-    "neurons": {"reconstruction": {"signed": True, "fvu": 0.0, "l0": 611.3, "n_tokens": 60_000}},
+    "neurons": {
+        "reconstruction": {"signed": True, "fvu": 0.0, "l0": 611.3, "n_tokens": 60_000},
+        "downstream": {"not_measured": "the reconstruction is exact, so it changes nothing"},
+    },
 }
 
 

@@ -79,6 +79,7 @@ def test_the_page_names_the_level_of_the_scores_and_the_identity_has_no_cards(pu
     assert "90\u00a0% bootstrap" in html
     assert "95" not in re.sub(r"<s(tyle|cript|vg).*?</s\1>", "", html, flags=re.DOTALL)
     assert html.count("variance unexplained") == 1
+    assert html.count("KL with the reconstruction in the stream") == html.count("[0.28, 0.35]") == 1
     assert "firing threshold" in html
     neuron = next((published / "units" / "neurons").glob("*.html")).read_text()
     assert "True activations up to the firing threshold, 0.4, count as 0." in neuron

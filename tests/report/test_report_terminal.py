@@ -74,6 +74,19 @@ def test_of_the_identity_no_figure_is_shown(tmp_path: Path) -> None:
     assert [lines[name].split()[-1] for name in ("fvu", "L0", "dead share")] == ["-", "-", "-"]
 
 
+def test_what_the_reconstruction_does_downstream_is_shown_where_it_was_measured(tmp_path: Path, metrics: Path) -> None:
+    assert not any(line.startswith(("KL with", "share of the loss")) for line in text_of(metrics, {}))
+    path = tmp_path / "with_downstream.json"
+    interval = {"value": 0.934, "low": 0.911, "high": 0.951}
+    downstream = {"kl": {"reconstruction": {**interval, "value": 0.925}}, "recovered": {"zero": {"value": 0.934}}}
+    latents = {**METRICS["latents"], "dictionary": {"downstream": downstream}}
+    neurons = {**METRICS["latents"], "dictionary": {"downstream": {"not_measured": "the reconstruction is exact"}}}
+    path.write_text(json.dumps({"latents": latents, "neurons": neurons}))
+    lines = text_of(path, {})
+    assert lines["KL with the reconstruction in the stream, nats"].endswith("nats 0.93 [0.91, 0.95] -")
+    assert lines["share of the loss by zero ablation recovered"].endswith("recovered 0.93 (no interval) -")
+
+
 def test_what_is_missing_is_said(metrics: Path) -> None:
     assert text_of(metrics, {})["explained again (control)"].endswith("not defined")
 

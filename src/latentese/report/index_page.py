@@ -129,6 +129,19 @@ def _dictionary_cards(summary: Mapping[str, Any]) -> list[CardView]:
         CardView(name, write(dictionary[key]), key if key != "dead_share" else f"of {summary['n_units']}")
         for key, (name, write) in names.items()
         if key in dictionary
+    ] + _downstream_cards(summary["dictionary"].get("downstream", {}))
+
+
+def _downstream_cards(downstream: Mapping[str, Any]) -> list[CardView]:
+    """Show what the reconstruction does to the subject's predictions, where that was measured and is defined."""
+    cards = {
+        "KL with the reconstruction in the stream, nats": downstream.get("kl", {}).get("reconstruction", {}),
+        "share of the loss by zero ablation recovered": downstream.get("recovered", {}).get("zero", {}),
+    }
+    return [
+        CardView(name, score(interval["value"]), edges(interval.get("low"), interval.get("high")))
+        for name, interval in cards.items()
+        if "value" in interval
     ]
 
 

@@ -58,7 +58,23 @@ def results_table(metrics: Mapping[str, Numbers]) -> Table:
     ):
         found = [_of_dictionary(m.get("dictionary", {}), key) for m in metrics.values()]
         table.add_row(name, *("-" if value is None else pattern.format(value) for value in found))
+    _add_downstream(table, metrics)
     return table
+
+
+def _add_downstream(table: Table, metrics: Mapping[str, Numbers]) -> None:
+    """Add what the reconstruction does to the subject's predictions, where that was measured."""
+    found = [m.get("dictionary", {}).get("downstream", {}) for m in metrics.values()]
+    for name, group, key in (
+        ("KL with the reconstruction in the stream, nats", "kl", "reconstruction"),
+        ("share of the loss by zero ablation recovered", "recovered", "zero"),
+    ):
+        intervals = [figures.get(group, {}).get(key, {}) for figures in found]
+        if any("value" in interval for interval in intervals):
+            estimates = [
+                {**interval, "mean": interval["value"]} if "value" in interval else None for interval in intervals
+            ]
+            table.add_row(name, *("-" if estimate is None else estimate_text(estimate) for estimate in estimates))
 
 
 def _add_baseline(table: Table, metrics: Mapping[str, Numbers]) -> None:
