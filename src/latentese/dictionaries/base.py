@@ -28,7 +28,7 @@ class Loss(NamedTuple):
     fvu: Tensor
     """Fraction of variance unexplained, in the space after the input norm: 0 is perfect, 1 is predicting the mean."""
     aux: Tensor
-    """Loss of the dead latents at predicting the error, before its coefficient; 0 where there is none."""
+    """Auxiliary loss before its coefficient, such as that of dead latents at predicting the error; 0 without one."""
     l0: Tensor
     """Mean number of active units per token."""
     fired: Tensor
