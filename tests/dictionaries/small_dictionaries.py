@@ -9,8 +9,10 @@ from torch import Tensor
 
 from latentese.dictionaries.autoencoder import Autoencoder
 from latentese.dictionaries.base import Dictionary, Trainable
+from latentese.dictionaries.batch_topk import BatchTopK
 from latentese.dictionaries.gated import Gated
 from latentese.dictionaries.jumprelu import JumpReLU
+from latentese.dictionaries.matryoshka import Matryoshka
 from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.prolu import ProLU
 from latentese.dictionaries.relu import ReLU
@@ -24,6 +26,8 @@ AUTOENCODERS: Mapping[str, Callable[..., Autoencoder]] = {
     "gated": lambda **args: Gated(**SIZES | args),
     "prolu": lambda **args: ProLU(**SIZES | {"sparsity_warmup_tokens": 300} | args),
     "jumprelu": lambda **args: JumpReLU(**SIZES | {"target_l0": 5} | args),
+    "batch_topk": lambda **args: BatchTopK(**SIZES | {"k": 5, "k_aux": 6} | args),
+    "matryoshka": lambda **args: Matryoshka(**SIZES | {"k": 5, "k_aux": 6, "prefix_sizes": [4, 15]} | args),
 }
 """What shares `autoencoder.Autoencoder`."""
 
