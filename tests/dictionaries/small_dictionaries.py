@@ -14,7 +14,9 @@ from latentese.dictionaries.gated import Gated
 from latentese.dictionaries.jumprelu import JumpReLU
 from latentese.dictionaries.matryoshka import Matryoshka
 from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.pca import PCA
 from latentese.dictionaries.prolu import ProLU
+from latentese.dictionaries.random import RandomDirections
 from latentese.dictionaries.relu import ReLU
 from latentese.dictionaries.topk import TopK
 
@@ -34,6 +36,8 @@ AUTOENCODERS: Mapping[str, Callable[..., Autoencoder]] = {
 DICTIONARIES: Mapping[str, Callable[..., Dictionary]] = {
     **AUTOENCODERS,
     "topk": lambda **args: TopK(**SIZES | {"k": 5, "k_aux": 6} | args),
+    "pca": lambda **args: PCA(D_MODEL, 7, **args),
+    "random": lambda **args: RandomDirections(D_MODEL, 7, **args),
     "neurons": lambda: Neurons(D_MODEL),
 }
 
@@ -50,7 +54,7 @@ def fitted(name: str) -> Dictionary:
     dictionary = DICTIONARIES[name]()
     if isinstance(dictionary, Trainable):
         dictionary.prepare_(random_acts(500, seed=8))
-    if isinstance(dictionary, Trainable):
+    if isinstance(dictionary, Trainable) and not isinstance(dictionary, PCA):
         disturb_(dictionary)
     return dictionary.requires_grad_(False)
 

@@ -30,6 +30,16 @@ class Neurons(Dictionary):
         """Constructor arguments."""
         return {"d_model": self.d_model}
 
+    @property
+    def W_dec(self) -> Tensor:  # noqa: N802 (the field's letters)
+        """What one unit adds to the activation, [n_units, d_model]: the identity."""
+        return torch.eye(self.d_model)
+
+    @property
+    def b_dec(self) -> Tensor:
+        """What is there without any unit, [d_model]: nothing."""
+        return torch.zeros(self.d_model)
+
     def encode(self, acts: Tensor) -> UnitActs:
         """Every coordinate of every token: k = n_units."""
         acts = acts.float()
