@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from latentese.dictionaries import selection
-from latentese.dictionaries.selection import select_topk
+from latentese.dictionaries.selection import select_topk, select_with_pre_acts
 
 
 @pytest.fixture(params=["bf16", "fp32"], autouse=True)
@@ -195,6 +195,21 @@ def test_bytes_do_not_depend_on_the_batch():
     alone = [encoded(token[None]) for token in tokens]
     assert torch.equal(together[0], torch.cat([values for values, _ in alone]))
     assert torch.equal(together[1], torch.cat([indices for _, indices in alone]))
+
+
+def test_pre_acts_come_with_the_same_bytes():
+    weights = randn(700, 48, seed=1).t() / 7, randn(700, seed=2) / 9
+    for n_tokens in (1, 300):
+        (values, indices), pre_acts = select_with_pre_acts(randn(n_tokens, 48), *weights, 9)
+        alone = encoded(randn(n_tokens, 48))
+        assert torch.equal(values, alone[0])
+        assert torch.equal(indices, alone[1])
+        torch.testing.assert_close(pre_acts, randn(n_tokens, 48) @ weights[0] + weights[1])
+
+
+def test_no_tokens_have_no_latents():
+    assert select_topk(torch.zeros(0, 48), randn(48, 70), torch.zeros(70), 5)[0].shape == (0, 5)
+    assert select_with_pre_acts(torch.zeros(0, 48), randn(48, 70), torch.zeros(70), 5)[1].shape == (0, 70)
 
 
 def test_bytes_do_not_depend_on_threads():

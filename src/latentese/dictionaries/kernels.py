@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from latentese.dictionaries.selection import keep_topk, select_topk
+from latentese.dictionaries.selection import keep_topk, select_topk, select_with_pre_acts
 from latentese.dictionaries.shares import in_shares
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "keep_topk",
     "mean_square",
     "select_topk",
+    "select_with_pre_acts",
     "sum_by_latent",
     "sum_rows",
     "take_out_along_",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latentese.dictionaries.row_kernels import Array, Chosen, compiled, dot
+from latentese.dictionaries.row_kernels import Array, Chosen, compiled
 
 BLOCK = 32
 """Keys that share a maximum, and the bits of the mask that says which of them are large enough."""
@@ -100,9 +100,12 @@ def keep_from(keys: Array, least: np.int32, positions: Array, n: int) -> int:
 @compiled
 def score(encoder: Encoder, token: int, positions: Array, values: Array) -> None:
     """Exact pre-activations of a token and the latents at `positions`."""
-    for i in range(positions.shape[0]):
-        latent = positions[i]
-        values[i] = dot(encoder.tokens[token], encoder.rows[latent]) + encoder.bias[latent]
+    acts = encoder.tokens[token]
+    for j in range(positions.shape[0]):
+        row, total = encoder.rows[positions[j]], np.float32(0)
+        for i in range(acts.shape[0]):
+            total += acts[i] * row[i]
+        values[j] = total + encoder.bias[positions[j]]
 
 
 @compiled

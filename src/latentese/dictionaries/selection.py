@@ -11,6 +11,7 @@ The product is bf16 where `has_fast_bf16`, else fp32. On other devices (CUDA), t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from latentese.dictionaries.shares import in_shares
 if TYPE_CHECKING:
     from latentese.dictionaries.row_selection import Scores
 
-CHUNK_BYTES = 1 << 25
+CHUNK_BYTES = 1 << 24
 """Scores held at once: they should not leave the cache between product and selection, nor ever be gigabytes."""
 HUGE = 2.0**100
 """Pre-activations that may be larger can overflow on the way: a bound on them would mean nothing."""
@@ -73,16 +74,20 @@ def select_topk(centred: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[
     On a CPU, of equal values those of lower index are kept, in the order of their indices. Where fewer than k are above
     0, the places left hold value 0.
     """
-    if centred.device.type != "cpu" or centred.dtype != torch.float32:
+    if not _is_bounded_first(centred):
         return keep_topk(torch.addmm(b_enc, centred, W_enc), k)
     operands = Operands(centred.contiguous(), W_enc.t().contiguous(), b_enc.contiguous())
-    tokens, latents = _round(operands.tokens), _round(operands.rows)
-    bounded = tokens.size * latents.size.max() + operands.bias.abs().max() < HUGE
-    chosen = _select(operands, (_Bf16Bounds if has_fast_bf16() else _Fp32Bounds)(operands, tokens, latents), k)
-    if not bounded.all():
-        rest = keep_topk(torch.addmm(b_enc, centred[~bounded], W_enc), k)
-        chosen[0][~bounded], chosen[1][~bounded] = rest
-    return chosen
+    return _select(operands, k, _Bf16Bounds if has_fast_bf16() else _Fp32Bounds)
+
+
+@torch.no_grad()
+def select_with_pre_acts(centred: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """`select_topk`, the same bytes, and the pre-activations [n_tokens, n_latents], from one fp32 product."""
+    pre_acts = torch.addmm(b_enc, centred, W_enc)
+    if not _is_bounded_first(centred):
+        return keep_topk(pre_acts, k), pre_acts
+    operands = Operands(centred.contiguous(), W_enc.t().contiguous(), b_enc.contiguous())
+    return _select(operands, k, partial(_Fp32Bounds, product=pre_acts)), pre_acts
 
 
 def keep_topk(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -91,19 +96,29 @@ def keep_topk(pre_acts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.relu(), indices
 
 
-def _select(operands: Operands, bounds: _Bounds, k: int) -> tuple[Tensor, Tensor]:
+def _is_bounded_first(tokens: Tensor) -> bool:
+    return tokens.device.type == "cpu" and tokens.dtype == torch.float32
+
+
+def _select(
+    operands: Operands, k: int, bound: Callable[[Operands, Rounded, Rounded], _Bounds]
+) -> tuple[Tensor, Tensor]:
     from latentese.dictionaries.row_kernels import Chosen
     from latentese.dictionaries.row_selection import Encoder, select_rows
 
-    n_tokens = len(operands.tokens)
-    values, indices = torch.empty(n_tokens, k), torch.empty(n_tokens, k, dtype=torch.int64)
-    for first in range(0, n_tokens, bounds.chunk):
+    tokens, latents = _round(operands.tokens), _round(operands.rows)
+    bounds = bound(operands, tokens, latents)
+    values = torch.empty(len(operands.tokens), k)
+    indices = torch.empty(len(operands.tokens), k, dtype=torch.int64)
+    for first in range(0, len(values), bounds.chunk):
         part = slice(first, first + bounds.chunk)
-        scores, tokens = bounds.scores(part), operands.tokens[part]
-        encoder = Encoder(tokens.numpy(), operands.rows.numpy(), operands.bias.numpy())
-        in_shares(
-            partial(select_rows, scores, encoder, Chosen(values[part].numpy(), indices[part].numpy())), len(tokens)
-        )
+        scores, chosen = bounds.scores(part), Chosen(values[part].numpy(), indices[part].numpy())
+        encoder = Encoder(operands.tokens[part].numpy(), operands.rows.numpy(), operands.bias.numpy())
+        in_shares(partial(select_rows, scores, encoder, chosen), len(chosen.values))
+    unbounded = ~(tokens.size * latents.size.max() + operands.bias.abs().max() < HUGE)  # NaN too
+    if unbounded.any():
+        pre_acts = torch.addmm(operands.bias, operands.tokens[unbounded], operands.rows.t())
+        values[unbounded], indices[unbounded] = keep_topk(pre_acts, k)
     return values, indices
 
 
@@ -119,18 +134,16 @@ def _round(rows: Tensor) -> Rounded:
 class _Bounds(ABC):
     """Upper bounds on pre-activations, computed chunk by chunk into one buffer."""
 
+    chunk: int
+    """Tokens per chunk."""
     buffer: Tensor  # [chunk, n_latents]
 
     def allocate_(self, operands: Operands, dtype: torch.dtype) -> None:
         """Make the buffer."""
         n_latents = len(operands.rows)
-        chunk = max(1, CHUNK_BYTES // (n_latents * dtype.itemsize))
-        self.buffer = torch.empty(min(chunk, max(1, len(operands.tokens))), n_latents, dtype=dtype)
-
-    @property
-    def chunk(self) -> int:
-        """Tokens per chunk."""
-        return len(self.buffer)
+        fitting = max(1, CHUNK_BYTES // (n_latents * dtype.itemsize))
+        self.chunk = min(fitting, max(1, len(operands.tokens)))
+        self.buffer = torch.empty(self.chunk, n_latents, dtype=dtype)
 
     @abstractmethod
     def scores(self, part: slice) -> Scores:
@@ -170,18 +183,24 @@ class _Bf16Bounds(_Bounds):
 
 
 class _Fp32Bounds(_Bounds):
-    """The fp32 product: its results are off by rounding alone, at most by `slack`."""
+    """The fp32 product, or one that is there already: its results are off by rounding alone, at most by `slack`."""
 
-    def __init__(self, operands: Operands, tokens: Rounded, latents: Rounded) -> None:
+    def __init__(self, operands: Operands, tokens: Rounded, latents: Rounded, product: Tensor | None = None) -> None:
         self.operands = operands
         largest = tokens.size * latents.size.max() + operands.bias.abs().max()
         self.slack = (4 * operands.rounding * largest + TINY).float()
-        self.allocate_(operands, torch.float32)
+        self.product = product
+        if product is None:
+            self.allocate_(operands, torch.float32)
+        else:
+            self.chunk = max(1, len(product))
 
     def scores(self, part: slice) -> Scores:
         """Bounds of the tokens of one chunk."""
         from latentese.dictionaries.row_selection import Scores
 
-        tokens, rows, bias = self.operands.tokens[part], self.operands.rows, self.operands.bias
-        product = torch.addmm(bias, tokens, rows.t(), out=self.buffer[: len(tokens)])
+        product = self._multiply(self.operands.tokens[part]) if self.product is None else self.product[part]
         return Scores(product.view(torch.int32).numpy(), 0, self.slack[part].numpy())
+
+    def _multiply(self, tokens: Tensor) -> Tensor:
+        return torch.addmm(self.operands.bias, tokens, self.operands.rows.t(), out=self.buffer[: len(tokens)])

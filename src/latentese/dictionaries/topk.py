@@ -16,6 +16,7 @@ from latentese.dictionaries.kernels import (
     keep_topk,
     mean_square,
     select_topk,
+    select_with_pre_acts,
     sum_rows,
     take_out_along_,
 )
@@ -112,8 +113,8 @@ class TopK(Trainable):
     def encode_with_pre_acts(self, acts: Tensor) -> tuple[UnitActs, Tensor]:
         """`encode` and `pre_acts`, from one product."""
         x, mean, norm = apply_norm(acts, self.norm)
-        pre_acts = self._pre_acts(x)
-        return UnitActs(*keep_topk(pre_acts, self.k), mean, norm), pre_acts
+        latents, pre_acts = select_with_pre_acts(x - self.b_dec, self.W_enc, self.b_enc, self.k)
+        return UnitActs(*latents, mean, norm), pre_acts
 
     def _pre_acts(self, x: Tensor) -> Tensor:
         return torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
