@@ -1,0 +1,65 @@
+"""What a probe task is, and tasks that tell sources of text apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from latentese.errors import SettingError
+from latentese.evaluation.labels import NEGATIVE, OUT, POSITIVE, Label, Labels, Passage
+
+
+class Task(Protocol):
+    """Asks one thing about tokens that is true or false."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the table."""
+
+    @property
+    def definition(self) -> str:
+        """What a positive is, and among which tokens, in one sentence."""
+
+    @property
+    def label(self) -> Label:
+        """Labels every token of a context."""
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """A task whose labels follow from the text."""
+
+    name: str
+    definition: str
+    label: Label
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """Tells tokens of some sources from those of others."""
+
+    name: str
+    positive: Sequence[str]
+    """Labels of sources in the corpus."""
+    negative: Sequence[str] = ()
+    """What they are told from; by default all other sources."""
+
+    def __post_init__(self) -> None:
+        if not self.positive or set(self.positive) & set(self.negative):
+            raise SettingError(f"{self.name}.positive", list(self.positive), "sources, none of them in `negative`")
+
+    @property
+    def definition(self) -> str:
+        """Name the sources."""
+        others = ", ".join(self.negative) if self.negative else "all other sources"
+        return f"A token of {', '.join(self.positive)}; among those and tokens of {others}."
+
+    def label(self, passage: Passage) -> Labels:
+        """Give all tokens of a context the label of its source."""
+        source = passage.context.source
+        negative = NEGATIVE if not self.negative or source in self.negative else OUT
+        label = POSITIVE if source in self.positive else negative
+        return np.full(len(passage.context.tokens), label, dtype=np.int8)
