@@ -16,8 +16,8 @@ import sae_lens
 import torch
 from dictionary_learning.trainers.top_k import AutoEncoderTopK
 from dictionary_learning.utils import load_dictionary
-from safetensors.torch import load_file, save_file
 from sae_lens.training.activation_scaler import ActivationScaler
+from safetensors.torch import load_file, save_file
 from sparsify import SparseCoder, SparseCoderConfig
 from torch import Tensor, nn
 
