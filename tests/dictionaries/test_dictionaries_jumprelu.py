@@ -93,6 +93,14 @@ def test_without_a_target_it_starts_at_its_threshold_in_units_of_the_activations
     torch.testing.assert_close(dictionary.threshold.data, torch.full((40,), expected))
 
 
+@pytest.mark.parametrize("start_threshold", [0.001, 0.5])
+def test_without_a_target_its_encoder_starts_as_that_of_a_relu(start_threshold):
+    dictionary, relu = AUTOENCODERS["jumprelu"](target_l0=None, start_threshold=start_threshold), AUTOENCODERS["relu"]()
+    for made in (dictionary, relu):
+        made.prepare_(random_acts(500))
+    torch.testing.assert_close(dictionary.W_enc, relu.W_enc)
+
+
 def test_thresholds_are_logarithmic_with_a_unit_of_ten_e_folds():
     dictionary = JumpReLU(12, 40, start_threshold=0.001)
     assert dictionary.log_threshold[0].item() == pytest.approx(math.log(0.001) / 10)

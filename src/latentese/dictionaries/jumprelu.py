@@ -52,7 +52,7 @@ class JumpReLU(Penalised):
         d_model: int,
         n_latents: int,
         norm: Norm = "unit_norm",
-        start_threshold: float = 0.001,
+        start_threshold: float = 0.1,
         bandwidth: float = 0.03,
         sparsity_coef: float = 1.0,
         target_l0: float | None = None,
@@ -90,8 +90,8 @@ class JumpReLU(Penalised):
         return Coded(latents, penalty, x.new_zeros(()))
 
     def _start_selection_(self, x: Tensor) -> None:
-        if self.target_l0 is not None:
-            self._set_thresholds_(smallest_kept(self._affine(x), self.target_l0))
+        none = torch.zeros(self.n_units)  # everything positive is active while the scale is found
+        self._set_thresholds_(none if self.target_l0 is None else smallest_kept(self._affine(x), self.target_l0))
 
     def _scale_encoder_(self, factor: Tensor) -> None:
         super()._scale_encoder_(factor)

@@ -37,7 +37,7 @@ class Penalised(Autoencoder):
         d_model: int,
         n_latents: int,
         norm: Norm = "unit_norm",
-        sparsity_coef: float = 0.1,
+        sparsity_coef: float = 0.02,
         target_l0: float | None = None,
         sparsity_warmup_tokens: int = 0,
         seed: int = 0,
