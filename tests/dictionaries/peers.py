@@ -14,6 +14,9 @@ from pathlib import Path
 
 import sae_lens
 import torch
+from dictionary_learning.dictionary import AutoEncoder, AutoEncoderNew, GatedAutoEncoder, JumpReluAutoEncoder
+from dictionary_learning.trainers.batch_top_k import BatchTopKSAE
+from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKSAE
 from dictionary_learning.trainers.top_k import AutoEncoderTopK
 from dictionary_learning.utils import load_dictionary
 from sae_lens.training.activation_scaler import ActivationScaler
@@ -34,8 +37,11 @@ def fill_(module: nn.Module, seed: int = 0) -> None:
         for name, parameter in sorted(module.named_parameters()):
             size = 1 / D_MODEL**0.5 if parameter.ndim == 2 else 0.3
             parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
-            if name.rpartition(".")[2] == "threshold":
+            if name == "threshold":
                 parameter.abs_().add_(0.5)
+        for name, buffer in module.named_buffers():
+            if name == "threshold":
+                buffer.fill_(0.9)
 
 
 # SAELens -----------------------------------------------------------------------------------------------------------
@@ -56,6 +62,16 @@ def sae_lens_case(config: type, factor: float | None = None, **settings: object)
         return outputs | {"recon": scaler.unscale(outputs["recon"])}
 
     return make
+
+
+def sae_lens_batch_topk(folder: Path, acts: Tensor) -> Outputs:
+    """Its training class saves itself for inference, as jumprelu."""
+    config = sae_lens.BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=N_LATENTS, k=K)
+    sae = sae_lens.BatchTopKTrainingSAE(config)
+    fill_(sae)
+    sae.topk_threshold.fill_(0.9)
+    sae.save_inference_model(folder)
+    return sae_lens_outputs(folder, acts)
 
 
 def sae_lens_outputs(folder: Path, acts: Tensor) -> Outputs:
@@ -103,6 +119,9 @@ def dictionary_learning_outputs(folder: Path, acts: Tensor) -> Outputs:
     return {"latents": latents, "recon": dictionary.decode(latents)}
 
 
+# All of them -------------------------------------------------------------------------------------------------------
+
+
 OUTPUTS = {
     "sae_lens": sae_lens_outputs,
     "sparsify": sparsify_outputs,
@@ -119,10 +138,24 @@ CASES: dict[str, dict[str, Case]] = {
         "topk_factor": sae_lens_case(
             sae_lens.TopKSAEConfig, 0.3, k=K, normalize_activations="expected_average_only_in"
         ),
+        "standard": sae_lens_case(sae_lens.StandardSAEConfig, normalize_activations="layer_norm"),
+        "jumprelu": sae_lens_case(sae_lens.JumpReLUSAEConfig),
+        "jumprelu_uncentred": sae_lens_case(sae_lens.JumpReLUSAEConfig, apply_b_dec_to_input=False),
+        "gated": sae_lens_case(sae_lens.GatedSAEConfig),
+        "gated_uncentred": sae_lens_case(sae_lens.GatedSAEConfig, apply_b_dec_to_input=False),
+        "batch_topk": sae_lens_batch_topk,
     },
     "sparsify": {"topk": sparsify_topk},
     "dictionary_learning": {
         "topk": dictionary_learning_case(lambda: AutoEncoderTopK(D_MODEL, N_LATENTS, K), k=K),
+        "batch_topk": dictionary_learning_case(lambda: BatchTopKSAE(D_MODEL, N_LATENTS, K), k=K),
+        "matryoshka": dictionary_learning_case(
+            lambda: MatryoshkaBatchTopKSAE(D_MODEL, N_LATENTS, K, [64, 128, 320]), k=K
+        ),
+        "relu": dictionary_learning_case(lambda: AutoEncoder(D_MODEL, N_LATENTS)),
+        "relu_new": dictionary_learning_case(lambda: AutoEncoderNew(D_MODEL, N_LATENTS)),
+        "gated": dictionary_learning_case(lambda: GatedAutoEncoder(D_MODEL, N_LATENTS)),
+        "jumprelu": dictionary_learning_case(lambda: JumpReluAutoEncoder(D_MODEL, N_LATENTS)),
     },
 }
 

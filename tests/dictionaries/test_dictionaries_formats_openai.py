@@ -42,6 +42,15 @@ def test_k_may_be_a_tensor(tmp_path):
     assert openai.read(path).dictionary.args["k"] == 4
 
 
+def test_a_relu_checkpoint_has_no_norm(tmp_path):
+    weights, acts = toy(), toy_acts()
+    path = write_openai(tmp_path / "ae.pt", weights, activation="ReLU", activation_state_dict={})
+    dictionary, meaning = openai.read(path)
+    latents = weights.encode(acts).relu()
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert (meaning.architecture, meaning.norm) == ("ReLU", "none: activations are read as they are")
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [

@@ -17,8 +17,14 @@ from foreign_checkpoints import (
 )
 from safetensors.torch import load_file, save_file
 
+from latentese.dictionaries.batch_topk import BatchTopK
 from latentese.dictionaries.formats import sae_lens
+from latentese.dictionaries.gated import Gated
+from latentese.dictionaries.jumprelu import JumpReLU
+from latentese.dictionaries.matryoshka import Matryoshka
 from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.prolu import ProLU
+from latentese.dictionaries.relu import ReLU
 from latentese.dictionaries.topk import TopK
 from latentese.errors import ArtifactError, SettingError
 
@@ -77,6 +83,52 @@ def test_a_factor_on_activations_that_was_not_folded_is_folded(tmp_path):
     assert_says(dictionary, acts, latents, weights.decode(latents) / 0.25)
     assert "factor 0.25 on activations" in meaning.norm
     assert "activation_scaler.json" in meaning.files
+
+
+def add_tensors(path, **tensors):
+    file = path / "sae_weights.safetensors"
+    save_file({name: t for name, t in {**load_file(file), **tensors}.items() if t is not None}, file)
+
+
+def test_a_standard_checkpoint_encodes_as_its_formula_says(tmp_path):
+    weights, acts = toy(), toy_acts()
+    dictionary, meaning = sae_lens.read(write_sae_lens(tmp_path / "sae", weights, architecture="standard"))
+    latents = weights.encode(acts).relu()
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert meaning.threshold.startswith("0: a latent is active where its pre-activation is above it")
+
+
+THRESHOLDS = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, -0.1, 0.0, 0.3, 3.0, 0.01])
+
+
+@pytest.mark.parametrize("subtract", [True, False])
+def test_a_jumprelu_checkpoint_encodes_as_its_formula_says(tmp_path, subtract):
+    weights, acts = toy(), toy_acts()
+    path = write_sae_lens(tmp_path / "sae", weights, architecture="jumprelu", apply_b_dec_to_input=subtract)
+    add_tensors(path, threshold=THRESHOLDS)
+    pre_acts = weights.encode(acts, subtract)
+    latents = pre_acts.relu() * (pre_acts > THRESHOLDS)
+    assert_says(sae_lens.read(path).dictionary, acts, latents, weights.decode(latents))
+
+
+def test_thresholds_come_back_closely_and_those_below_zero_as_zero(tmp_path):
+    path = write_sae_lens(tmp_path / "sae", toy(), architecture="jumprelu")
+    add_tensors(path, threshold=THRESHOLDS)
+    read = sae_lens.read(path).dictionary
+    torch.testing.assert_close(read.threshold, THRESHOLDS.clamp_min(0), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("subtract", [True, False])
+def test_a_gated_checkpoint_encodes_as_its_formula_says(tmp_path, subtract):
+    weights, acts, other = toy(), toy_acts(), toy(7)
+    path = write_sae_lens(tmp_path / "sae", weights, architecture="gated", apply_b_dec_to_input=subtract)
+    r_mag, b_mag = 0.5 * other.b_enc, other.b_enc.flip(0)
+    add_tensors(path, b_gate=weights.b_enc, r_mag=r_mag, b_mag=b_mag, b_enc=None)
+    dictionary, meaning = sae_lens.read(path)
+    gate = weights.encode(acts, subtract)
+    latents = (gate > 0) * (r_mag.exp() * (gate - weights.b_enc) + b_mag).relu()
+    assert_says(dictionary, acts, latents, weights.decode(latents))
+    assert "gate" in meaning.threshold
 
 
 def write_old(folder, weights, /, **cfg):
@@ -140,6 +192,38 @@ def filled(norm: str) -> TopK:
     return dictionary
 
 
+def random_(dictionary):
+    """Fill every tensor of a dictionary with numbers of its own."""
+    generator = torch.Generator().manual_seed(11)
+    for name, tensor in dictionary.state_dict().items():
+        if not name.startswith("sparsity"):
+            tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    return dictionary
+
+
+@pytest.mark.parametrize("make", [ReLU, Gated, JumpReLU])
+@pytest.mark.parametrize("norm", ["none", "layernorm_std", "rms"])
+def test_every_architecture_reads_back_the_same(tmp_path, make, norm):
+    dictionary, acts = random_(make(D_MODEL, N_LATENTS, norm=norm)), toy_acts()
+    sae_lens.write(dictionary, tmp_path / "sae")
+    again = sae_lens.read(tmp_path / "sae").dictionary
+    assert type(again) is make
+    assert again.norm == norm
+    torch.testing.assert_close(dense(again, acts), dense(dictionary, acts), rtol=1e-6, atol=1e-6)
+    assert torch.equal(again.W_dec, dictionary.W_dec)
+
+
+@pytest.mark.parametrize("make", [BatchTopK, lambda d, n, k: Matryoshka(d, n, k, [2, 5])])
+def test_one_threshold_is_written_as_one_per_latent(tmp_path, make):
+    dictionary, acts = random_(make(D_MODEL, N_LATENTS, K)), toy_acts()
+    dictionary.threshold.fill_(0.4)
+    sae_lens.write(dictionary, tmp_path / "sae")
+    again = sae_lens.read(tmp_path / "sae").dictionary
+    assert isinstance(again, JumpReLU)
+    torch.testing.assert_close(again.threshold, torch.full((N_LATENTS,), 0.4), rtol=2e-6, atol=0)
+    torch.testing.assert_close(dense(again, acts), dense(dictionary, acts), rtol=2e-5, atol=2e-5)
+
+
 @pytest.mark.parametrize("norm", ["none", "layernorm_std", "rms"])
 def test_what_was_written_reads_back_the_same(tmp_path, norm):
     dictionary = filled(norm)
@@ -165,5 +249,7 @@ def test_unit_norm_is_written_as_layer_norm_with_the_factor_in_the_weights(tmp_p
 
 
 def test_other_dictionaries_cannot_be_written(tmp_path):
-    with pytest.raises(SettingError, match="dictionary='Neurons' is not allowed"):
-        sae_lens.write(Neurons(6), tmp_path / "sae")
+    for other in (Neurons(6), ProLU(6, 10)):
+        with pytest.raises(SettingError, match=f"dictionary='{type(other).__name__}' is not allowed: TopK, ReLU"):
+            sae_lens.write(other, tmp_path / "sae")
+    assert not (tmp_path / "sae").exists()

@@ -44,4 +44,7 @@ FOLDED = "the encoder did not subtract b_dec; ours does, so b_dec @ W_enc was ad
 NO_NORM = "none: activations are read as they are"
 TOPK = "none: the k largest pre-activations of each token are active, those below 0 as 0"
 ABOVE_ZERO = "0: a latent is active where its pre-activation is above it"
+OWN_THRESHOLD = "one per latent: it is active where relu(pre-activation) is above it; below 0 counts as 0"
+ONE_THRESHOLD = "one for all latents, which are active where relu(pre-activation) is above it; below 0 counts as 0"
+GATE = "0, for a gate of its own: a latent is active where its gate and its magnitude are above it"
 SAME = "the same as there"
