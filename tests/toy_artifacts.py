@@ -48,6 +48,7 @@ class Planted:
     width: int = 16
     n_planted: int = 12
     noise: float = 0.01
+    strength: tuple[float, float] = (0.5, 1.5)
     dtype: torch.dtype = torch.float32
     shard_contexts: int = 25
     splits: tuple[str, ...] = SPLITS
@@ -59,9 +60,10 @@ class Planted:
         return rows / rows.norm(dim=1, keepdim=True)
 
     def acts(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Activations [n_tokens, width] of tokens [n_tokens]: strength in .5 to 1.5, plus noise."""
+        """Activations [n_tokens, width] of tokens [n_tokens]: a strength each, plus noise."""
         generator = torch.Generator().manual_seed(self.seed + 1)
-        strength = 0.5 + torch.rand(len(token_ids), 1, generator=generator)
+        low, high = self.strength
+        strength = low + (high - low) * torch.rand(len(token_ids), 1, generator=generator)
         noise = self.noise * torch.randn(len(token_ids), self.width, generator=generator)
         return (strength * self.directions()[token_ids.long() % self.n_planted] + noise).to(self.dtype)
 

@@ -1,10 +1,13 @@
+import gc
 import itertools
+import json
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from toy_artifacts import Planted, write_activations, write_contexts
+from toy_artifacts import Planted, ToyText, write_activations, write_contexts
 
 from latentese.dictionaries.token_order import OrderSettings, ShuffledTokens
 from latentese.errors import ArtifactError, SettingError
@@ -87,3 +90,47 @@ def test_a_split_that_was_not_collected_is_refused(tmp_path):
         SettingError, match=r"split='train' is not allowed: .*holds tokens of \['explain', 'test'\] only"
     ):
         ShuffledTokens(Activations(folder), "train", ORDER)
+
+
+def test_equal_activations_stop_with_one_line(tmp_path):
+    contexts = write_contexts(tmp_path / "contexts", text=ToyText(n_vocab=1))
+    folder = write_activations(tmp_path / "activations", contexts, Planted(noise=0.0, strength=(1.0, 1.0)))
+    with pytest.raises(ArtifactError, match="all sampled activations are equal, so there is nothing to learn"):
+        ShuffledTokens(Activations(folder), "train", ORDER).sample(100, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"width": 15}, r"shard-00000\.safetensors: holds float32 of width 16, the manifest says float32 of width 15"),
+        ({"dtype": "bfloat16"}, r"holds float32 of width 16, the manifest says bfloat16 of width 16; collect again"),
+    ],
+)
+def test_a_shard_that_is_not_what_the_manifest_says_is_refused(activations, counts, message):
+    path = activations.artifact.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "counts": {**manifest["counts"], **counts}}))
+    with pytest.raises(ArtifactError, match=message):
+        ShuffledTokens(Activations(activations.artifact.path), "train", ORDER)
+
+
+def test_a_buffer_is_in_memory_once_and_in_the_caches_dtype(tmp_path, monkeypatch):
+    contexts = write_contexts(tmp_path / "contexts")
+    folder = write_activations(tmp_path / "activations", contexts, Planted(dtype=torch.bfloat16))
+    source = ShuffledTokens(Activations(folder), "train", OrderSettings(8, 64, 0))
+    alive: list[weakref.ref[torch.Tensor]] = []
+    shuffled = source._shuffled
+
+    def watched(*words: object) -> torch.Tensor:
+        gc.collect()
+        assert not any(buffer() is not None for buffer in alive), "the buffer before is still there"
+        buffer = shuffled(*words)
+        assert buffer.dtype == torch.bfloat16
+        assert len(buffer) <= 64
+        alive.append(weakref.ref(buffer.untyped_storage()))
+        return buffer
+
+    monkeypatch.setattr(source, "_shuffled", watched)
+    for _ in itertools.islice(source.batches(24, start=0), 30):
+        pass
+    assert len(alive) > 5

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.topk import TopK
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.dictionaries.train_state import StepLog
-from latentese.errors import SettingError
+from latentese.errors import ArtifactError, SettingError
 from latentese.schemas import TRAIN_LOG
 from latentese.stages.train import train
 from latentese.store.artifact import open_artifact
@@ -44,6 +45,26 @@ def die_at_step(log):
 
 train(Path(sys.argv[1]), toy_topk(), SETTINGS, Path(sys.argv[2]), die_at_step)
 """
+
+
+class Bar:
+    """A progress bar that keeps what it is told."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings, self.n, self.shown = settings, settings["initial"], {}
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def set_postfix(self, refresh: bool, **shown: str) -> None:
+        self.shown = shown
+
+    def update(self, n: int) -> None:
+        assert n >= 0
+        self.n += n
 
 
 def toy_topk() -> TopK:
@@ -93,6 +114,33 @@ def test_killed_and_run_again_it_gives_the_bytes_of_an_undisturbed_run(activatio
     train(activations, toy_topk(), SETTINGS, out, logs.append)
     assert files_of(out) == files_of(whole)
     assert [log.step for log in logs] == list(range(1, 31))  # curves are whole, also after an interruption
+
+
+def test_progress_shows_figures_and_counts_what_was_done_before(activations, tmp_path, monkeypatch):
+    bars: list[Bar] = []
+    monkeypatch.setattr("latentese.stages.train.tqdm", lambda **settings: bars.append(Bar(**settings)) or bars[-1])
+
+    def stop(entry: StepLog) -> None:
+        if entry.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(activations, toy_topk(), SETTINGS, tmp_path / "dictionary", stop)
+    logs: list[StepLog] = []
+    train(activations, toy_topk(), SETTINGS, tmp_path / "dictionary", logs.append)
+    first, second = bars
+    assert (first.settings["initial"], second.settings["initial"]) == (0, 8 * 66)  # the checkpoint of step 8
+    assert (second.settings["total"], second.n) == (30 * 66, 30 * 66)
+    assert second.settings["unit"] == "tok"
+    last = logs[-1]
+    assert second.shown == {"fvu": f"{last.fvu:.3f}", "l0": f"{last.l0:.1f}", "dead": f"{last.n_dead / 32:.1%}"}
+
+
+def test_a_damaged_shard_stops_with_one_line(activations, tmp_path):
+    shard = activations / "shard-00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-4] + b"xxxx")
+    with pytest.raises(ArtifactError, match=r"shard-00001\.safetensors: corrupt .*; run the stage again"):
+        train(activations, toy_topk(), SETTINGS, tmp_path / "dictionary", lambda _: None)
 
 
 def test_a_dictionary_without_training_needs_no_train_tokens(tmp_path):

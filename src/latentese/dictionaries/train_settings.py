@@ -25,6 +25,8 @@ class TrainSettings:
     """Share of the steps over which the rate rises linearly from 0."""
     decay: float = 0.0
     """Share of the steps, at the end, over which it falls linearly to 0."""
+    clip_norm: float | None = None
+    """Largest Euclidean norm of all gradients together, larger ones are shrunk to it; None sets no limit."""
     ema: float | None = None
     """Decay of the average of weights that is kept instead of the last ones; None keeps the last ones."""
     dead_after_tokens: int = 10_000_000
@@ -60,6 +62,8 @@ class TrainSettings:
             raise SettingError(
                 "training.warmup, decay", (self.warmup, self.decay), "shares of training, together at most 1"
             )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise SettingError("training.clip_norm", self.clip_norm, "above 0, or null for no limit")
         if self.ema is not None and not 0 < self.ema < 1:
             raise SettingError("training.ema", self.ema, "between 0 and 1, or null")
         _ = self.order  # refuses its own settings
@@ -70,14 +74,17 @@ class TrainSettings:
         return self.n_tokens // self.batch_tokens
 
     @property
-    def checkpoint_steps(self) -> int:
-        """Optimiser steps between two checkpoints."""
-        return max(1, self.checkpoint_tokens // self.batch_tokens)
-
-    @property
     def order(self) -> OrderSettings:
         """How tokens are shuffled."""
         return OrderSettings(self.block_tokens, self.buffer_tokens, self.seed)
+
+    def logs_at(self, step: int) -> bool:
+        """Whether step `step`, the first being 1, has a row in the log: the first and the last always have."""
+        return step % self.log_every == 0 or step in (1, self.n_steps)
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is written after step `step`, the first being 1; after the last always."""
+        return step % max(1, self.checkpoint_tokens // self.batch_tokens) == 0 or step == self.n_steps
 
     def lr_at(self, step: int, n_latents: int) -> float:
         """Learning rate of step `step`, the first being 0."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field, fields
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from latentese.dictionaries.base import Trainable
 from latentese.dictionaries.train_settings import TrainSettings
+from latentese.errors import ArtifactError
+from latentese.store.files import canonical_json
 from latentese.store.shards import write_shard
 
 BETAS = (0.9, 0.999)
 EPS = 6.25e-10
 """Adam's constants, after Gao et al. 2024."""
+MADE_FROM = "made_from"
+"""Note in a checkpoint's header: of which dictionary it is, and under which settings it was trained."""
 
 
 @dataclass(frozen=True)
@@ -39,33 +45,45 @@ class StepLog:
 class TrainState:
     """A dictionary in training."""
 
+    name: str
+    """What errors call it."""
     dictionary: Trainable
     optimizer: torch.optim.Adam
     average: dict[str, Tensor]
     """Running sum of `ema`: one tensor per parameter; empty without it."""
     silent_tokens: Tensor
     """[n_units] int64: tokens since each unit last fired."""
+    made_from: Mapping[str, Any]
+    """Settings by name, the dictionary's and the training's: a checkpoint of others is not resumed."""
     step: int = 0
     """Steps done."""
     logs: list[StepLog] = field(default_factory=list)
 
 
-def begin(dictionary: Trainable, settings: TrainSettings) -> TrainState:
+def begin(name: str, dictionary: Trainable, settings: TrainSettings) -> TrainState:
     """Make the state before the first step."""
     optimizer = torch.optim.Adam(dictionary.parameters(), lr=0.0, betas=BETAS, eps=EPS, fused=True)
     averaged = dictionary.named_parameters() if settings.ema is not None else ()
     average = {name: torch.zeros_like(parameter) for name, parameter in averaged}
-    return TrainState(dictionary, optimizer, average, torch.zeros(dictionary.n_units, dtype=torch.int64))
+    silent_tokens = torch.zeros(dictionary.n_units, dtype=torch.int64)
+    return TrainState(name, dictionary, optimizer, average, silent_tokens, _made_from(dictionary, settings))
 
 
 def save_state(state: TrainState, path: Path) -> None:
     """Write the whole state, or nothing."""
-    write_shard(dict(_tensors(state)), path)
+    write_shard(dict(_tensors(state)), path, {MADE_FROM: canonical_json(state.made_from)})
 
 
 def load_state_(state: TrainState, path: Path) -> None:
-    """Bring `state`, fresh from `begin`, to where `path` was written."""
-    saved = load_file(path)
+    """Bring `state`, fresh from `begin`, to where `path` was written.
+
+    Raises ArtifactError for a file that is no checkpoint, or one of another dictionary or of other settings.
+    """
+    saved, made_from = _read(path)
+    for name, now in state.made_from.items():
+        if made_from.get(name) != now:
+            problem = f"was begun with {name}={made_from.get(name)!r}, not {now!r}; remove it to start again"
+            raise ArtifactError(path, problem)
     weights = {name.removeprefix("weights."): value for name, value in saved.items() if name.startswith("weights.")}
     state.dictionary.load_state_dict(weights)
     for name, parameter in state.dictionary.named_parameters():
@@ -85,13 +103,34 @@ def load_state_(state: TrainState, path: Path) -> None:
     ]
 
 
+def steps_done(path: Path) -> int:
+    """Read how far the run had come that wrote this checkpoint; 0 where there is none."""
+    return int(_read(path)[0]["step"]) if path.is_file() else 0
+
+
+def _made_from(dictionary: Trainable, settings: TrainSettings) -> Mapping[str, Any]:
+    args = {f"dictionary.{name}": value for name, value in dictionary.args.items()}
+    training = {f"training.{name}": value for name, value in asdict(settings).items()}
+    made_from = {"dictionary": type(dictionary).__qualname__} | args | training
+    as_read: Mapping[str, Any] = json.loads(canonical_json(made_from))
+    return as_read
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Map a checkpoint's tensors, and read what it was made from."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            made_from: Mapping[str, Any] = json.loads(file.metadata()[MADE_FROM])
+            return {name: file.get_tensor(name) for name in file.keys()}, made_from  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(path, "not a checkpoint of training, or damaged; remove it to start again") from error
+
+
 def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
     yield "step", torch.tensor(state.step)
     yield "silent_tokens", state.silent_tokens
-    yield (
-        "logs",
-        torch.tensor([astuple(log) for log in state.logs], dtype=torch.float64).reshape(-1, len(fields(StepLog))),
-    )
+    logs = torch.tensor([astuple(log) for log in state.logs], dtype=torch.float64)
+    yield "logs", logs.reshape(-1, len(fields(StepLog)))
     for name, value in state.dictionary.state_dict().items():
         yield f"weights.{name}", value
     for name, value in state.average.items():

@@ -55,20 +55,21 @@ def _train(
     checkpoints: Mapping[str, Path],
 ) -> Iterator[tuple[str, StepLog]]:
     states = _begin_all(dictionaries, source, settings, checkpoints)
-    for name, state in states.items():
-        yield from ((name, log) for log in state.logs)
+    for state in states.values():
+        yield from ((state.name, log) for log in state.logs)
     # A kill may have come when only some had written their checkpoints: those wait until the others are there.
     first = min((state.step for state in states.values()), default=settings.n_steps)
     batches = source.batches(settings.batch_tokens, start=first * settings.batch_tokens)
     for step in range(first, settings.n_steps):
         acts = next(batches)
-        for name in (name for name, state in states.items() if state.step == step):
-            log = _step_(name, states[name], acts, settings)
-            if log.step % settings.log_every == 0 or log.step in (1, settings.n_steps):
-                states[name].logs.append(log)
-                yield name, log
-            if log.step % settings.checkpoint_steps == 0 or log.step == settings.n_steps:
-                save_state(states[name], checkpoints[name])
+        for state in (state for state in states.values() if state.step == step):
+            loss = _step_(state, acts, settings)
+            if settings.logs_at(state.step):
+                state.logs.append(_log(state, loss, settings))
+                yield state.name, state.logs[-1]
+            if settings.saves_at(state.step):
+                _check_weights(state, settings)
+                save_state(state, checkpoints[state.name])
     for state in states.values():
         _keep_average_(state, settings)
 
@@ -85,21 +86,23 @@ def _begin_all(
         sample = source.sample(settings.sample_tokens, settings.seed)
         for name in new:
             dictionaries[name].prepare_(sample)
-    states = {name: begin(dictionary, settings) for name, dictionary in dictionaries.items()}
+    states = {name: begin(name, dictionary, settings) for name, dictionary in dictionaries.items()}
     for name in states.keys() - set(new):
         load_state_(states[name], checkpoints[name])
     return states
 
 
-def _step_(name: str, state: TrainState, acts: Tensor, settings: TrainSettings) -> StepLog:
+def _step_(state: TrainState, acts: Tensor, settings: TrainSettings) -> Loss:
     """One optimiser step on a batch [batch_tokens, d_model]."""
     dictionary, lr = state.dictionary, settings.lr_at(state.step, state.dictionary.n_units)
     loss = dictionary.loss(acts, state.silent_tokens >= settings.dead_after_tokens)
+    state.step += 1
     if not loss.total.isfinite():
-        problem = f"lower: the loss of {name} stopped being a number at step {state.step + 1}"
-        raise SettingError("training.lr", lr, problem)
+        raise _diverged(state, "loss", lr)
     loss.total.backward()  # type: ignore[no-untyped-call]
     dictionary.before_step_()
+    if settings.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.optimizer.step()
@@ -108,15 +111,26 @@ def _step_(name: str, state: TrainState, acts: Tensor, settings: TrainSettings) 
     dictionary.after_step_()
     state.silent_tokens += len(acts)
     state.silent_tokens[loss.fired] = 0
-    state.step += 1
     _add_to_average_(state, settings)
-    return _log(state, loss, settings, lr)
+    return loss
 
 
-def _log(state: TrainState, loss: Loss, settings: TrainSettings, lr: float) -> StepLog:
+def _log(state: TrainState, loss: Loss, settings: TrainSettings) -> StepLog:
+    """Put the step just done into figures."""
     n_dead = int((state.silent_tokens >= settings.dead_after_tokens).sum())
-    n_tokens = state.step * settings.batch_tokens
+    n_tokens, lr = state.step * settings.batch_tokens, settings.lr_at(state.step - 1, state.dictionary.n_units)
     return StepLog(state.step, n_tokens, loss.fvu.item(), loss.l0.item(), n_dead, loss.aux.item(), lr)
+
+
+def _check_weights(state: TrainState, settings: TrainSettings) -> None:
+    """Raise SettingError before weights that are not numbers take the place of a good checkpoint."""
+    # One NaN or infinity makes the sum one too.
+    if not all(bool(parameter.sum().isfinite()) for parameter in state.dictionary.parameters()):
+        raise _diverged(state, "weights", settings.lr_at(state.step - 1, state.dictionary.n_units))
+
+
+def _diverged(state: TrainState, what: str, lr: float) -> SettingError:
+    return SettingError("training.lr", lr, f"lower: {what} of {state.name} no longer finite at step {state.step}")
 
 
 @torch.no_grad()

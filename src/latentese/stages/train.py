@@ -12,7 +12,7 @@ from latentese.dictionaries import checkpoints
 from latentese.dictionaries.base import Dictionary, Trainable
 from latentese.dictionaries.token_order import ShuffledTokens
 from latentese.dictionaries.train_settings import TrainSettings
-from latentese.dictionaries.train_state import StepLog
+from latentese.dictionaries.train_state import StepLog, steps_done
 from latentese.dictionaries.training import StepLogger, train_dictionary
 from latentese.errors import SettingError
 from latentese.schemas import TRAIN_LOG
@@ -47,13 +47,15 @@ def train(activations: Path, dictionary: Dictionary, settings: TrainSettings, ou
 def _fit_(
     dictionary: Trainable, source: Activations, settings: TrainSettings, work: Path, log: StepLogger
 ) -> list[StepLog]:
-    tokens = ShuffledTokens(source, "train", settings.order)
+    tokens, checkpoint = ShuffledTokens(source, "train", settings.order), work / "checkpoint.safetensors"
+    n_tokens, n_done = (n * settings.batch_tokens for n in (settings.n_steps, steps_done(checkpoint)))
     logs: list[StepLog] = []
-    with tqdm(total=settings.n_tokens, unit="tok", unit_scale=True, desc="train", disable=None) as bar:
-        for entry in train_dictionary(dictionary, tokens, settings, work / "checkpoint.safetensors"):
+    # What an interrupted run did counts as done, not as done in no time: tokens per second are of this run.
+    with tqdm(total=n_tokens, initial=n_done, unit="tok", unit_scale=True, desc="train", disable=None) as bar:
+        for entry in train_dictionary(dictionary, tokens, settings, checkpoint):
             logs.append(entry)
             log(entry)
             dead = f"{entry.n_dead / dictionary.n_units:.1%}"
             bar.set_postfix(fvu=f"{entry.fvu:.3f}", l0=f"{entry.l0:.1f}", dead=dead, refresh=False)
-            bar.update(entry.n_tokens - bar.n)
+            bar.update(max(0, entry.n_tokens - bar.n))
     return logs

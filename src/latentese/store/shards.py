@@ -25,10 +25,10 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:05d}.safetensors"
 
 
-def write_shard(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write one safetensors file, whole or not at all."""
+def write_shard(tensors: dict[str, torch.Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write one safetensors file, whole or not at all; `notes` are kept in its header."""
     with whole_file(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, notes)
 
 
 @dataclass(frozen=True)
