@@ -20,9 +20,9 @@ times as fast as all units of a wide dictionary at once."""
 class Fit(NamedTuple):
     """P(positive) = sigmoid(slope * pre_act + offset), for each unit."""
 
-    slope: Tensor  # [n_units]
-    offset: Tensor  # [n_units]
-    loss: Tensor  # [n_units] mean cross-entropy in nats on the fitted tokens
+    slope: Tensor  # [n_units] float64: units far from 0 need a large offset, exactly
+    offset: Tensor  # [n_units] float64
+    loss: Tensor  # [n_units] float32: mean cross-entropy in nats on the fitted tokens
 
 
 def fit_each(pre_acts: Tensor, labels: Tensor) -> Fit:
@@ -63,7 +63,8 @@ def _fit(pre_acts: Tensor, labels: Tensor) -> Fit:
         loss = torch.minimum(loss, tried)
         if gain <= 1e-7:
             break
-    return Fit(slope / scale, offset - slope * mean / scale, loss - RIDGE / 2 * slope.square())
+    steep = slope.double() / scale.double()
+    return Fit(steep, offset.double() - steep * mean.double(), loss - RIDGE / 2 * slope.square())
 
 
 def _penalised(x: Tensor, labels: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
