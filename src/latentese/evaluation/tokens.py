@@ -25,6 +25,10 @@ class Tokens:
     """[n_tokens, width] fp32."""
     document: Tensor
     """[n_tokens] int64: the document of each."""
+    context: np.ndarray
+    """[n_tokens] its context ..."""
+    position: np.ndarray
+    """[n_tokens] ... and its position there."""
 
 
 def draw_rows(activations: Activations, split: str, n_tokens: int, seed: int) -> Rows:
@@ -45,8 +49,9 @@ def token_batches(evaluated: Evaluated, rows: Rows, batch_tokens: int) -> Iterat
         shard = activations.read(number)
         for batch in np.split(local, range(batch_tokens, len(local), batch_tokens)):
             acts = activations.finite(shard.acts[torch.from_numpy(batch)].float())
-            document = documents[shard.context[batch]].astype(np.int64)
-            yield Tokens(acts, torch.from_numpy(document))
+            context = shard.context[batch]
+            document = torch.from_numpy(documents[context].astype(np.int64))
+            yield Tokens(acts, document, context, shard.position[batch])
 
 
 class DocumentSums:
