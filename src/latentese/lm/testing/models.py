@@ -50,13 +50,13 @@ class FolderModel:
             loaded = self._loaded
             prompt_ids = tuple(loaded.format.encode_text(prompt) if isinstance(prompt, str) else prompt)
             ids, finish = list(prompt_ids), "length"
-            rows = _logprobs(loaded, ids)
-            for _ in range(max_tokens):
+            while True:
+                rows = _logprobs(loaded, ids)
                 ids.append(int(rows[-1].argmax()))
                 if ids[-1] in loaded.end_ids:
                     finish = "stop"
+                if finish == "stop" or len(ids) == len(prompt_ids) + max_tokens:
                     break
-                rows = _logprobs(loaded, ids)
             answer_ids = tuple(ids[len(prompt_ids) :])
             nothing = np.full((1, rows.shape[1]), -np.inf, rows.dtype)
             return Completed(
@@ -64,7 +64,7 @@ class FolderModel:
                 answer_ids,
                 loaded.format.decode([token for token in answer_ids if token not in loaded.end_ids]),
                 finish,
-                np.concatenate([nothing, rows])[: len(ids)],
+                np.concatenate([nothing, rows]),
             )
 
     def text_of(self, token: int) -> str:

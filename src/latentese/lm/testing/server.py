@@ -46,22 +46,23 @@ class Served:
 class LoopbackServer:
     """Serves `/v1/chat/completions`, `/v1/completions` and `/v1/models` from its entry to its exit.
 
-    `seen` holds every request and `most_at_once` how many were under way at the same time.
+    `seen` holds every request and `most_at_once` how many were under way at the same time. With `port` 0 it takes any
+    free one, and keeps it when it is entered again.
     """
 
     def __init__(self, served: Served, faults: Faults | None = None, port: int = 0) -> None:
         self._served = served
         self.faults = faults
-        self._port = port
+        self.port = port
         self.seen: list[Seen] = []
         self.most_at_once = 0
         self._n_under_way = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> LoopbackServer:
-        self._http = _Http((HOST, self._port), _Handler)
+        self._http = _Http((HOST, self.port), _Handler)
         self._http.loopback = self
-        self._port = self._http.server_address[1]  # a server that is entered again keeps its address
+        self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -74,7 +75,7 @@ class LoopbackServer:
     @property
     def base_url(self) -> str:
         """Address for clients."""
-        return f"http://{HOST}:{self._port}/v1"
+        return f"http://{HOST}:{self.port}/v1"
 
     def respond(self, handler: _Handler, raw: bytes) -> None:
         """Answer one request, or let it meet a fault."""
