@@ -49,6 +49,12 @@ def write_params(overrides: Sequence[str] = ()) -> None:
         write_text(text, PARAMS)
 
 
+def composed_params(overrides: Sequence[str]) -> Params:
+    """Compose conf/ without writing params.yaml."""
+    anchored: Params = _anchored(OmegaConf.to_container(OmegaConf.create(compose(overrides)), resolve=True))
+    return anchored
+
+
 def read_params() -> Params:
     """Read params.yaml of the current directory."""
     if not PARAMS.is_file():

@@ -8,18 +8,16 @@ from pathlib import Path
 
 from flows.config import Params, build_all, read_params, settings
 from flows.entry import Measured, run_stage
-from flows.paths import CONTEXTS, of_target
+from flows.paths import CONTEXTS, Place, of_target
 from flows.spending import language_model_spending
 from latentese.stages.explain import ExplainSettings, explain
 
 
-def prepare(params: Params, target: str) -> Callable[[], Path]:
+def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's explanations."""
     explainers = build_all(params["explainers"], "explainers")
     chosen = settings(ExplainSettings, params["explaining"], "explaining")
-    return partial(
-        explain, CONTEXTS, of_target(target, "examples"), explainers, chosen, of_target(target, "explanations")
-    )
+    return partial(explain, CONTEXTS, place(target, "examples"), explainers, chosen, place(target, "explanations"))
 
 
 def main(target: str) -> Measured:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ ACTIVATIONS = Path("artifacts/activations")
 TARGETS = Path("artifacts/targets")
 REPORT = Path("reports/run")
 TIMINGS = Path("reports/timings")
+
+
+Place = Callable[[str, str], Path]
+"""Where a target's artifact of some name is."""
 
 
 def of_target(target: str, stage_output: str) -> Path:

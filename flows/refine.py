@@ -8,13 +8,13 @@ from pathlib import Path
 
 from flows.config import Params, build_all, build_once, read_params, settings
 from flows.entry import Measured, run_stage
-from flows.paths import CONTEXTS, of_target
+from flows.paths import CONTEXTS, Place, of_target
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
 
 
-def prepare(params: Params, target: str) -> Callable[[], Path]:
+def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's refined explanations."""
     values = params["refinement"]
     arms = build_all(values["arms"], "refinement.arms")
@@ -28,8 +28,8 @@ def prepare(params: Params, target: str) -> Callable[[], Path]:
             "refinement.settings.explainer", chosen.explainer, f"one of {', '.join(params['explainers'])}"
         )
     folders = ("examples", "explanations", "scores")
-    inputs = RefineInputs(CONTEXTS, **{folder: of_target(target, folder) for folder in folders})
-    return partial(refine, inputs, simulator, arms, chosen, of_target(target, "refined"))
+    inputs = RefineInputs(CONTEXTS, **{folder: place(target, folder) for folder in folders})
+    return partial(refine, inputs, simulator, arms, chosen, place(target, "refined"))
 
 
 def main(target: str) -> Measured:

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from flows.config import Params, build_all, read_params, settings
 from flows.entry import Measured, run_stage
-from flows.paths import CONTEXTS, of_target
+from flows.paths import CONTEXTS, Place, of_target
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.stages.score import ScoreSettings, score
 
 
-def prepare(params: Params, target: str) -> Callable[[], Path]:
+def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's scores."""
     simulators = build_all(params["simulators"], "simulators")
     values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every simulator scores all
     chosen = settings(ScoreSettings, values, "scoring")
     for name in set(chosen.limits) - set(simulators):
         raise SettingError(f"scoring.limits.{name}", chosen.limits[name], f"simulators are {', '.join(simulators)}")
-    examples, explanations = of_target(target, "examples"), of_target(target, "explanations")
-    return partial(score, CONTEXTS, examples, explanations, simulators, chosen, of_target(target, "scores"))
+    examples, explanations = place(target, "examples"), place(target, "explanations")
+    return partial(score, CONTEXTS, examples, explanations, simulators, chosen, place(target, "scores"))
 
 
 def main(target: str) -> Measured:

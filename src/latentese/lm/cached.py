@@ -28,7 +28,7 @@ class CachedChat:
     """A chat model behind an answer store; errors are not kept, so a rerun asks again what failed."""
 
     def __init__(self, lm: Chat, path: str | Path) -> None:
-        self._chat = lm
+        self.inner = lm
         self._store = AnswerStore(Path(path))
         self._under_way: dict[Request | MarkRequest, asyncio.Future[str]] = {}
         self.ledger = Ledger()
@@ -37,21 +37,29 @@ class CachedChat:
     @property
     def name(self) -> str:
         """Name of the model inside: a cache changes no answer."""
-        return self._chat.name
+        return self.inner.name
 
     async def complete(self, request: Request) -> Reply:
         """Answer from the store, or ask the model and keep its answer."""
-        return await self._ask(self.name, request, self._chat.complete, _chat_reply)
+        return await self._ask(self.name, request, self.inner.complete, _chat_reply)
+
+    def kept(self, request: Request) -> Reply | None:
+        """Return the answer that the store holds."""
+        return self._kept(self.name, request, _chat_reply)
 
     async def probe(self) -> None:
         """Find out whether a served model answers; raises LatenteseError when it does not. Nothing, for others."""
-        if hasattr(self._chat, "probe"):
-            await self._chat.probe()
+        if hasattr(self.inner, "probe"):
+            await self.inner.probe()
 
     @property
     def meter(self) -> Meter | None:
         """What went to a served model, failures and repetitions included."""
-        return getattr(self._chat, "meter", None)
+        return getattr(self.inner, "meter", None)
+
+    def _kept(self, model: str, request: Asked, parse: Callable[[str], Answered]) -> Answered | None:
+        kept = self._store.get(model, type(request).__name__, asdict(request))
+        return None if kept is None else parse(kept)
 
     async def _ask(
         self,
@@ -92,11 +100,18 @@ class CachedLM(CachedChat):
         super().__init__(lm, path)
         self._marker = lm
 
+    @property
+    def marks_name(self) -> str:
+        """Name that marked texts are kept under; a served model may read them otherwise than it chats."""
+        return getattr(self._marker, "marks_name", self.name)
+
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
         """Answer from the store, or ask the model and keep its answer."""
-        # A served model may read texts otherwise than it chats; then the one keeps its answers when the other changes.
-        model = getattr(self._marker, "marks_name", self.name)
-        return await self._ask(model, request, self._marker.next_token_logprobs, _mark_reply)
+        return await self._ask(self.marks_name, request, self._marker.next_token_logprobs, _mark_reply)
+
+    def kept_marks(self, request: MarkRequest) -> MarkReply | None:
+        """Return the answer that the store holds."""
+        return self._kept(self.marks_name, request, _mark_reply)
 
 
 def _chat_reply(kept: str) -> Reply:

@@ -44,6 +44,10 @@ class MarkReading(Protocol):
         """What changes answers: enters the name that they are kept under."""
         ...
 
+    def n_requests(self, n_marks: int) -> int:
+        """How many requests a text takes, when every mark is where a token of the server ends."""
+        ...
+
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Read what may follow each mark; raises AnswerError when the server does not tell."""
         ...
@@ -69,6 +73,10 @@ class NextToken:
     def settings(self) -> Mapping[str, Any]:
         """What changes answers."""
         return _settings("next_token", self)
+
+    def n_requests(self, n_marks: int) -> int:
+        """One per mark."""
+        return n_marks
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask at each mark, all at once."""
@@ -104,6 +112,10 @@ class Echo:
         """What changes answers."""
         return _settings("echo", self)
 
+    def n_requests(self, n_marks: int) -> int:
+        """One in all."""
+        return 1
+
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask once."""
         choice = await ask({"prompt": prompt.prompt, "logprobs": self.n_logprobs, "echo": True})
@@ -127,6 +139,10 @@ class PromptLogprobs:
     def settings(self) -> Mapping[str, Any]:
         """What changes answers."""
         return _settings("prompt_logprobs", self)
+
+    def n_requests(self, n_marks: int) -> int:
+        """One in all."""
+        return 1
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask once."""

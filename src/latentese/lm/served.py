@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.asking import Answered, Asker
-from latentese.lm.budget import Budget
+from latentese.lm.budget import Budget, Price
 from latentese.lm.endpoint import Endpoint
 from latentese.lm.marks import MarkReading, candidate_logprobs
 from latentese.lm.pacing import Limits, Pacer
@@ -36,14 +36,19 @@ class ServedChat:
     def __init__(self, endpoint: Endpoint, wire: Wire, budget: Budget, limits: Limits | None = None) -> None:
         self._endpoint = endpoint
         self._wire = wire
-        account = budget.account(endpoint.name, endpoint.model)
-        self._asker = Asker(endpoint, Pacer(limits or Limits()), account)
+        self._account = budget.account(endpoint.name, endpoint.model)
+        self._asker = Asker(endpoint, Pacer(limits or Limits()), self._account)
         self._has_said = endpoint.is_loopback
 
     @property
     def name(self) -> str:
         """Model, address, and a hash of how it is asked."""
         return f"{self._endpoint.name}#{sha256_json([self._wire.path, self._wire.settings])[:8]}"
+
+    @property
+    def price(self) -> Price | None:
+        """Of its tokens, where the budget lists one."""
+        return self._account.price
 
     @property
     def meter(self) -> Meter:
@@ -91,6 +96,10 @@ class ServedLM(ServedChat):
     def marks_name(self) -> str:
         """Model, address, and a hash of how marked texts are read: chat may be set up differently without them."""
         return f"{self._endpoint.name}#{sha256_json([self._marks.settings, self._prompts.name])[:8]}"
+
+    def n_requests(self, request: MarkRequest) -> int:
+        """How many requests a marked text takes."""
+        return self._marks.n_requests(len(request.marks))
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
         """Read a marked text, in one request or in one per mark, as the server allows."""

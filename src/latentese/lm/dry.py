@@ -1,0 +1,106 @@
+"""Language models that ask nothing and count what would be asked: what a run costs is known before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from latentese.lm.cached import CachedChat, CachedLM
+from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request
+from latentese.lm.served import ServedChat, ServedLM
+from latentese.lm.wire import most_of
+from latentese.records import Usage
+from latentese.store.files import sha256_json
+
+
+@dataclass
+class Estimate:
+    """What would be asked, at most: answers as long as they may be, prompts rather too many tokens than too few."""
+
+    n_kept: int = 0
+    """Questions whose answer is kept, or that were counted before."""
+    n_requests: int = 0
+    """Sent to the server: a marked text may take one per mark."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    money: float | None = None
+    """At the listed price; None where the model has none."""
+
+    def add(self, n_requests: int, each: Usage, money: float | None) -> None:
+        """Count requests of one size; `money` is the price of one."""
+        self.n_requests += n_requests
+        self.prompt_tokens += n_requests * each.prompt_tokens
+        self.completion_tokens += n_requests * each.completion_tokens
+        if money is not None:
+            self.money = (self.money or 0.0) + n_requests * money
+
+    def __add__(self, other: Estimate) -> Estimate:
+        money = [estimate.money for estimate in (self, other) if estimate.money is not None]
+        return Estimate(
+            self.n_kept + other.n_kept,
+            self.n_requests + other.n_requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            sum(money) if money else None,
+        )
+
+
+class DryChat:
+    """Answers what is kept, and anything else with a guess that no other question gets."""
+
+    def __init__(self, lm: CachedChat) -> None:
+        self._lm = lm
+        self._price = lm.inner.price if isinstance(lm.inner, ServedChat) else None
+        self._counted: set[Request | MarkRequest] = set()
+        self._estimate = Estimate()
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self._lm.name
+
+    def take(self) -> Estimate:
+        """Return what was counted since this was last asked."""
+        taken, self._estimate = self._estimate, Estimate()
+        return taken
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer, and count the question unless its answer is kept."""
+        kept = self._lm.kept(request)
+        self._count(request, request.max_tokens, 0 if kept else 1)
+        return kept or Reply(f"guess {_hash(request)[:8]}", Usage(), "stop")
+
+    def _count(self, request: Request | MarkRequest, max_tokens: int, n_requests: int) -> None:
+        if not n_requests or request in self._counted:
+            self._estimate.n_kept += 1
+            return
+        self._counted.add(request)
+        each = most_of(request.messages, max_tokens)
+        self._estimate.add(n_requests, each, self._price.of(each) if self._price else None)
+
+
+class DryLM(DryChat):
+    """The same for a model that also reads marked texts."""
+
+    def __init__(self, lm: CachedLM) -> None:
+        super().__init__(lm)
+        self._reader = lm
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        """Answer, and count the question unless its answer is kept."""
+        kept = self._reader.kept_marks(request)
+        served = self._reader.inner
+        n_requests = served.n_requests(request) if isinstance(served, ServedLM) else 1
+        self._count(request, 1, 0 if kept else n_requests)
+        return kept or MarkReply(_guessed_rows(request), Usage())
+
+
+def _guessed_rows(request: MarkRequest) -> tuple[tuple[float, ...], ...]:
+    shape = (len(request.marks), len(request.candidates))
+    drawn = np.random.default_rng(int(_hash(request)[:15], 16)).uniform(-9, -1, shape)
+    return tuple(tuple(map(float, row)) for row in drawn)
+
+
+def _hash(request: Request | MarkRequest) -> str:
+    return sha256_json(asdict(request))

@@ -1,0 +1,49 @@
+"""What would be asked is counted, once each, and nothing is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from served_models import Rule, ask, complete_all, make_chat, make_lm
+
+from latentese.lm.cached import CachedChat, CachedLM
+from latentese.lm.dry import DryChat, DryLM, Estimate
+from latentese.lm.marks import Echo, NextToken
+from latentese.lm.protocol import MarkRequest, Message
+from latentese.lm.testing.server import LoopbackServer, Served
+
+PRICES = [{"model": "toy", "prompt": 1_000_000.0, "completion": 2_000_000.0}]
+MARKS = MarkRequest((Message("user", "a\tb\tc\t"),), (2, 4, 6), ("0", "1"))
+
+
+def test_kept_questions_are_answered_and_others_counted_once(tmp_path: Path) -> None:
+    with LoopbackServer(Served(chat=Rule())) as server:
+        cached = CachedChat(make_chat(server, tmp_path, prices=PRICES), tmp_path / "answers.sqlite")
+        [kept] = complete_all(cached, [ask("kept")])
+        dry = DryChat(cached)
+        replies = complete_all(dry, [ask("kept"), ask("one"), ask("three"), ask("one")])
+        assert len(server.seen) == 1
+    assert replies[0] == kept
+    assert replies[1] == replies[3] != replies[2]
+    # "one" and "three": 1 and 2 tokens, 8 around each, 8 of each answer; prompts at 1 and answers at 2 a token.
+    assert dry.take() == Estimate(n_kept=2, n_requests=2, prompt_tokens=19, completion_tokens=16, money=51.0)
+    complete_all(dry, [ask("one")])
+    assert dry.take() == Estimate(n_kept=1)
+    assert dry.name == cached.name
+
+
+def test_a_marked_text_takes_as_many_requests_as_its_reading(tmp_path: Path) -> None:
+    with LoopbackServer(Served()) as server:
+        for marks, n_requests in ((Echo(5), 1), (NextToken(5), 3)):
+            dry = DryLM(CachedLM(make_lm(server, tmp_path, marks), tmp_path / "answers.sqlite"))
+            reply = asyncio.run(dry.next_token_logprobs(MARKS))
+            assert [len(row) for row in reply.logprobs] == [2, 2, 2]
+            # 6 bytes are 2 tokens, 8 around them, and one of an answer: of each request.
+            assert dry.take() == Estimate(0, n_requests, 10 * n_requests, n_requests, None)
+        assert server.seen == []
+
+
+def test_estimates_add_up() -> None:
+    assert Estimate(1, 2, 3, 4, 0.5) + Estimate(1, 1, 1, 1, None) == Estimate(2, 3, 4, 5, 0.5)
+    assert (Estimate() + Estimate()).money is None
