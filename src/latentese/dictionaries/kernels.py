@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from latentese.dictionaries.memory import empty_again
 from latentese.dictionaries.selection import keep_topk, select_topk, select_with_pre_acts
 from latentese.dictionaries.shares import in_shares
 
@@ -168,7 +169,7 @@ def sum_by_latent(indices: Tensor, weights: Tensor, tokens: Tensor, n_latents: i
     members, shares = torch.empty(indices.numel(), dtype=torch.int32), torch.empty(indices.numel())
     groups = Groups(starts.numpy(), members.numpy(), shares.numpy())
     group_by_latent(Chosen(_array(weights), _array(indices)), groups)
-    sums = torch.empty(n_latents, tokens.shape[1])
+    sums = empty_again(n_latents, tokens.shape[1])
     in_shares(partial(sum_groups, groups, _array(tokens), sums.numpy()), n_latents)
     return sums
 
