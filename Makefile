@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo smoke test check bench peers params ui ui-stop clean
@@ -36,10 +37,14 @@ check: $(READY) ## format, lint, types and layers
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## speed against limits, on a quiet machine
+bench: $(READY) $(PEERS)/.ready ## speed against limits and other libraries, on a quiet machine
+	@PYTHONPATH=src $(PEERS)/bin/python benchmarks/topk_step.py
+	@PYTHONPATH=src $(BIN)/python benchmarks/growth.py
 	@$(BIN)/python benchmarks/capture.py
 
-peers: ## the libraries we compare with, in an environment of their own (.venv-bench)
+peers: $(PEERS)/.ready ## the libraries we compare with, in an environment of their own (.venv-bench)
+
+$(PEERS)/.ready: benchmarks/peers_environment.sh pyproject.toml constraints.txt
 	@sh benchmarks/peers_environment.sh
 
 params: $(READY) ## compose conf/ into params.yaml

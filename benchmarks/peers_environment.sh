@@ -10,7 +10,7 @@ test -x "$python" || "${PYTHON:-python3}" -m venv .venv-bench
 peers=$("$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
 # shellcheck disable=SC2086  # the list of packages is meant to be split
 "$python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-  torch safetensors numpy polars tqdm $peers
+  torch safetensors numpy numba polars tqdm $peers
 # Pulled in by one of them and used by none; where torch is the CPU build, this one is not, and stops transformers.
 "$python" -m pip uninstall --quiet --yes torchvision
 touch .venv-bench/.ready
