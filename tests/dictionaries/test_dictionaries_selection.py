@@ -233,7 +233,9 @@ def test_what_is_not_a_number_is_not_hidden(where):
     assert values.isnan().any(dim=1).tolist() == ([False, False, True, False] if where == "token" else [True] * 4)
 
 
-def test_other_dtypes_take_torchs_own_way():
+@pytest.mark.parametrize("chunk_values", [1, 70, 3 * 70, 1 << 27])
+def test_other_dtypes_take_torchs_own_way(monkeypatch, chunk_values):
+    monkeypatch.setattr(selection, "CHUNK_VALUES", chunk_values)
     tokens, rows = randn(10, 48).double(), randn(70, 48, seed=1).double()
     values, indices = select_topk(tokens, rows.t(), torch.zeros(70).double(), 5)
     assert values.dtype == torch.float64

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 24
 """Scores held at once: they should not leave the cache between product and selection, nor ever be gigabytes."""
+CHUNK_VALUES = 1 << 27
+"""The same where torch does both: half a gigabyte of fp32, enough to keep a large device busy."""
 HUGE = 2.0**100
 """Pre-activations that may be larger can overflow on the way: a bound on them would mean nothing."""
 TINY = 2.0**-110
@@ -75,7 +77,9 @@ def select_topk(centred: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[
     0, the places left hold value 0.
     """
     if not _is_bounded_first(centred):
-        return keep_topk(torch.addmm(b_enc, centred, W_enc), k)
+        chunks = centred.split(max(1, CHUNK_VALUES // W_enc.shape[1]))
+        kept = [keep_topk(torch.addmm(b_enc, chunk, W_enc), k) for chunk in chunks]
+        return torch.cat([values for values, _ in kept]), torch.cat([indices for _, indices in kept])
     operands = Operands(centred.contiguous(), W_enc.t().contiguous(), b_enc.contiguous())
     return _select(operands, k, _Bf16Bounds if has_fast_bf16() else _Fp32Bounds)
 
