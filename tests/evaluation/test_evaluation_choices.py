@@ -23,5 +23,5 @@ def test_a_choice_names_every_setting_and_agrees_with_the_class(root: Path, eval
     made = build(spec, f"evaluations.{name}")
     if isinstance(made, Probes):
         assert len(made.sources) == 7
-        made = replace(made, sources=())
+        made = replace(made, sources={})
     assert made == evaluation

@@ -69,7 +69,7 @@ def found(planted: Evaluated) -> Findings:
 
 
 def test_patterns_of_planted_neurons_are_the_words_of_their_class(found: Findings) -> None:
-    table = found.tables["n2g"]
+    table = found.tables["units"]
     assert table.schema == TABLE
     assert sorted(table["unit"].to_list()) == list(range(12))
     for unit, words in enumerate(CLASSES.values()):
@@ -85,7 +85,7 @@ def test_patterns_of_planted_neurons_are_the_words_of_their_class(found: Finding
 
 def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evaluated, found: Findings) -> None:
     n_tokens = len(planted.activations.rows_of("test"))
-    for row in found.tables["n2g"].iter_rows(named=True):
+    for row in found.tables["units"].iter_rows(named=True):
         counts = [row[name] for name in ("true_positives", "false_positives", "false_negatives", "true_negatives")]
         assert sum(counts) == n_tokens
         assert row["recall"] == pytest.approx(counts[0] / (counts[0] + counts[2]))
@@ -93,7 +93,7 @@ def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evalu
     means = found.metrics
     assert means["n_units"] == 12
     for name in METRICS:
-        values = found.tables["n2g"][name].drop_nulls()
+        values = found.tables["units"][name].drop_nulls()
         assert means[name]["value"] == pytest.approx(values.mean())
         assert means[name]["low"] <= means[name]["value"] <= means[name]["high"]
 
@@ -101,11 +101,11 @@ def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evalu
 def test_the_draw_is_seeded_and_few_firings_say_less(planted: Evaluated, found: Findings) -> None:
     few = replace(SMALL, n_units=3, n_top=2, n_random=0)
     first, again, other = (replace(few, seed=seed).measure(planted) for seed in (0, 0, 5))
-    assert first.tables["n2g"].equals(again.tables["n2g"])
+    assert first.tables["units"].equals(again.tables["units"])
     assert first.metrics == again.metrics
-    assert first.tables["n2g"]["unit"].to_list() != other.tables["n2g"]["unit"].to_list()
-    for row in first.tables["n2g"].iter_rows(named=True):
-        full = found.tables["n2g"].filter(unit=row["unit"]).row(0, named=True)
+    assert first.tables["units"]["unit"].to_list() != other.tables["units"]["unit"].to_list()
+    for row in first.tables["units"].iter_rows(named=True):
+        full = found.tables["units"].filter(unit=row["unit"]).row(0, named=True)
         assert row["n_patterns"] <= 2 < full["n_patterns"]
         assert row["recall"] < full["recall"]
 
@@ -201,5 +201,5 @@ def test_settings_are_checked(wrong: dict[str, Any], name: str) -> None:
 def test_settings_of_patterns_reach_the_search(planted: Evaluated) -> None:
     """A suffix must keep nearly all, of a firing that a text of one token gives in full."""
     strict = replace(SMALL, n_units=2, patterns=N2GSettings(share=0.999, max_tokens=1))
-    table = strict.measure(planted).tables["n2g"]
+    table = strict.measure(planted).tables["units"]
     assert table["n_without_pattern"].sum() == 0

@@ -53,7 +53,7 @@ def digits_in_unit_3(context: Context) -> torch.Tensor:
 
 
 def row_of(found: Findings, task: str) -> dict[str, Any]:
-    return found.tables["probes"].filter(task=task).row(0, named=True)
+    return found.tables["tasks"].filter(task=task).row(0, named=True)
 
 
 def test_the_unit_that_is_the_label_is_chosen_and_costs_nearly_nothing(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_the_unit_that_is_the_label_is_chosen_and_costs_nearly_nothing(tmp_path:
     assert row["low"] <= row["loss"] <= row["high"]
     assert found.metrics["loss"]["value"] == pytest.approx(row["loss"])
     assert (found.metrics["n_tasks"], found.metrics["n_too_few"]) == (1, 0)
-    assert found.tables["probes"].schema == TABLE
+    assert found.tables["tasks"].schema == TABLE
 
 
 def test_of_noise_the_best_looks_good_where_it_was_chosen_and_not_where_it_is_reported(tmp_path: Path) -> None:
     evaluated = evaluate_on(tmp_path, documents(), noise(400), Neurons(400))
     found = PROBES.measure(evaluated)
-    for row in found.tables["probes"].iter_rows(named=True):
+    for row in found.tables["tasks"].iter_rows(named=True):
         # 120 tokens: the loss of the best of 400 is lower by about log(400) / 120
         assert row["loss_fit"] < log(2) - 0.02
         assert row["loss"] > log(2) - 0.01
@@ -111,7 +111,7 @@ def test_the_loss_of_a_unit_that_tells_three_of_four_is_its_entropy(tmp_path: Pa
 def test_all_built_in_tasks_are_asked_and_those_with_too_few_tokens_are_counted_not_zero(tmp_path: Path) -> None:
     evaluated = evaluate_on(tmp_path, documents(), digits_in_unit_3, Neurons(WIDTH))
     found = replace(PROBES, tasks=None, code_sources=("code",)).measure(evaluated)
-    table = found.tables["probes"]
+    table = found.tables["tasks"]
     assert table["task"].to_list() == [task.name for task in (*TEXT_TASKS, CONTROL)]
     asked = table.filter(pl.col("task") != "coin")
     assert found.metrics["n_tasks"] + found.metrics["n_too_few"] == len(TEXT_TASKS)
@@ -150,9 +150,8 @@ def test_sources_are_tasks_too(tmp_path: Path) -> None:
         return acts
 
     evaluated = evaluate_on(tmp_path, documents(18), acts_of, Neurons(6))
-    speech = SourceTask("speech", ["speech"], ["prose"])
-    nowhere = SourceTask("latin", ["vulgata"])
-    probes = replace(PROBES, tasks=("speech", "latin"), sources=(speech, nowhere))
+    sources = {"speech": SourceTask(["speech"], ["prose"]), "latin": SourceTask(["vulgata"])}
+    probes = replace(PROBES, tasks=("speech", "latin"), sources=sources)
     found = probes.measure(evaluated)
     assert row_of(found, "speech")["unit"] == 2
     assert row_of(found, "speech")["loss"] < 2e-3
@@ -162,7 +161,7 @@ def test_sources_are_tasks_too(tmp_path: Path) -> None:
 
 def write_reviews(path: Path, rows: list[dict[str, Any]]) -> LabelledTexts:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return LabelledTexts("sentiment", path, positive="good")
+    return LabelledTexts(str(path), positive="good")
 
 
 def text_of(document: Written) -> str:
@@ -180,7 +179,7 @@ def test_labelled_texts_are_found_in_the_corpus_and_asked_at_the_last_token(tmp_
         {"text": text_of(written[3]), "label": "bad"},
         {"text": "not in the corpus", "label": "good"},
     ]
-    task = write_reviews(tmp_path / "reviews.jsonl", rows).task(evaluated.contexts)
+    task = write_reviews(tmp_path / "reviews.jsonl", rows).task("sentiment", evaluated.contexts)
     assert task.definition == "The text is labelled 'good' in reviews.jsonl; among last tokens of contexts."
     draw = ContextDraw("explain", 1000, 0)
     found = label_rows(evaluated, [task], (), draw, lambda _: None)
@@ -205,7 +204,7 @@ def test_a_task_of_your_own_is_measured(tmp_path: Path) -> None:
     numbered = sorted(written, key=lambda document: document.split)  # explain, then test: as the corpus numbers them
     rows = [{"text": text_of(d), "label": "good" if i in good else "bad"} for i, d in enumerate(numbered)]
     texts = write_reviews(tmp_path / "reviews.jsonl", rows)
-    row = row_of(replace(PROBES, tasks=("sentiment",), labelled=(texts,)).measure(evaluated), "sentiment")
+    row = row_of(replace(PROBES, tasks=("sentiment",), labelled={"sentiment": texts}).measure(evaluated), "sentiment")
     assert (row["unit"], row["n_positive"], row["n_documents"]) == (4, 30, 20)
     assert row["loss"] < 2e-3
 
@@ -223,13 +222,13 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path, content: str, pro
     evaluated = evaluate_on(tmp_path, documents(), noise(3), Neurons(3))
     (tmp_path / "x.jsonl").write_text(content)
     with pytest.raises(SettingError, match=problem) as raised:
-        LabelledTexts("mine", tmp_path / "x.jsonl").task(evaluated.contexts)
+        LabelledTexts(str(tmp_path / "x.jsonl")).task("mine", evaluated.contexts)
     assert "\n" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"mine\.path=.*nowhere"):
-        LabelledTexts("mine", tmp_path / "nowhere.jsonl")
+    with pytest.raises(SettingError, match=r"path=.*nowhere"):
+        LabelledTexts(str(tmp_path / "nowhere.jsonl"))
 
 
 def test_labelled_rows_are_where_the_activations_are(tmp_path: Path) -> None:
@@ -269,7 +268,7 @@ def test_draws_are_balanced_and_refused_when_a_class_is_small() -> None:
         ({"min_documents": 0}, r"probes\.min_documents=0"),
         ({"tasks": ("digit", "digits")}, r"probes\.tasks='digits' is not allowed: one of digit, "),
         ({"report_split": "explain"}, r"probes\.report_split='explain'"),
-        ({"sources": (SourceTask("digit", ["a"]),)}, r"\['digit'\] is not allowed: one task per name"),
+        ({"sources": {"digit": SourceTask(["a"])}}, r"\['digit'\] is not allowed: one task per name"),
     ],
 )
 def test_settings_are_checked(wrong: dict[str, Any], message: str) -> None:

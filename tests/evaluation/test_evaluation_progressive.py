@@ -43,7 +43,7 @@ def test_the_largest_latents_alone_leave_the_squares_of_the_others(tmp_path: Pat
     for k, missed in left.items():
         assert found.metrics["largest"][k]["fvu"] == pytest.approx(missed / 39)
     assert [found.metrics["largest"][k]["l0"] for k in left] == [1, 2, 3, 3]
-    assert found.tables["progressive"].schema == TABLE
+    assert found.tables["curves"].schema == TABLE
 
 
 def test_at_k_latents_it_is_the_plain_fvu(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_threshold_keeps_as_many_on_average_but_not_on_each_token(tmp_path: Pa
     # 0 are the largest; so the threshold is .5, the next one.
     documents = plain_documents(n_tokens=5)
     evaluated = evaluate_on(tmp_path, documents, by_position, identity_topk(4, 1))
-    table = Progressive(ks=(1, 2, 4), n_boot=20).measure(evaluated).tables["progressive"]
+    table = Progressive(ks=(1, 2, 4), n_boot=20).measure(evaluated).tables["curves"]
     above = table.filter(keeps="above_threshold")
     # two per token are all above 0; four per token do not exist
     assert above["threshold"].to_list() == [0.5, 0.0, 0.0]
@@ -108,7 +108,7 @@ def test_signed_units_are_kept_by_magnitude(tmp_path: Path) -> None:
 def test_figures_do_not_depend_on_the_batch_size_and_more_latents_leave_less(tmp_path: Path) -> None:
     evaluated = evaluate_on(tmp_path, plain_documents(), noise(12), identity_topk(12, 3))
     tables = [
-        Progressive(ks=(1, 2, 4, 8), n_boot=20, batch_tokens=size).measure(evaluated).tables["progressive"]
+        Progressive(ks=(1, 2, 4, 8), n_boot=20, batch_tokens=size).measure(evaluated).tables["curves"]
         for size in (4, 1000)
     ]
     for small, large in zip(*(table.iter_rows(named=True) for table in tables), strict=True):
@@ -120,10 +120,10 @@ def test_figures_do_not_depend_on_the_batch_size_and_more_latents_leave_less(tmp
 
 def test_intervals_hold_the_value_and_need_two_documents(tmp_path: Path) -> None:
     evaluated = evaluate_on(tmp_path / "many", plain_documents(n_per_split=8), noise(6), identity_topk(6, 2))
-    row = Progressive(ks=(2,)).measure(evaluated).tables["progressive"].row(0, named=True)
+    row = Progressive(ks=(2,)).measure(evaluated).tables["curves"].row(0, named=True)
     assert row["low"] < row["fvu"] < row["high"]
     alone = evaluate_on(tmp_path / "one", plain_documents(n_per_split=1), noise(6), identity_topk(6, 2))
-    row = Progressive(ks=(2,)).measure(alone).tables["progressive"].row(0, named=True)
+    row = Progressive(ks=(2,)).measure(alone).tables["curves"].row(0, named=True)
     assert row["fvu"] is not None
     assert (row["low"], row["high"]) == (None, None)
 

@@ -93,7 +93,7 @@ def test_fvu_before_and_after_by_hand(tmp_path: Path) -> None:
     assert found.metrics["ratio"]["value"] == 2.0
     assert found.metrics["n_values"] == 4 * 2 * 8  # documents, contexts, counted positions
     # 1 is in the half octave from 2^0 to 2^.5
-    table = found.tables["shrinkage"]
+    table = found.tables["values"]
     assert table.schema == TABLE
     assert table.rows() == [(1.0, pytest.approx(2**0.5), 64, 1.0, 2.0)]
 
@@ -175,7 +175,7 @@ def test_a_dictionary_that_never_fires_has_no_ratio(tmp_path: Path) -> None:
     assert found.metrics["ratio"] == {"value": None, "low": None, "high": None}
     assert (found.metrics["n_values"], found.metrics["share_zeroed"]) == (0, None)
     assert found.metrics["fvu_encoded"] == found.metrics["fvu_refined"]
-    assert found.tables["shrinkage"].is_empty()
+    assert found.tables["values"].is_empty()
 
 
 @pytest.mark.parametrize("wrong", [{"n_tokens": 0}, {"n_steps": 0}, {"tolerance": 0.0}, {"batch_tokens": -1}])

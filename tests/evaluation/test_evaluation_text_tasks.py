@@ -158,14 +158,14 @@ def test_the_coin_is_fair_and_the_same_for_a_context_whenever_it_is_tossed() -> 
 
 def test_sources_are_told_from_those_named_or_from_all_others() -> None:
     of = {source: passage("a", "b", source=source) for source in ("de", "en", "code")}
-    task = SourceTask("german", ["de"], ["en"])
+    task = SourceTask(["de"], ["en"])
     assert [task.label(of[source])[0] for source in of] == [POSITIVE, NEGATIVE, OUT]
-    task = SourceTask("german", ["de"])
+    task = SourceTask(["de"])
     assert [task.label(of[source])[0] for source in of] == [POSITIVE, NEGATIVE, NEGATIVE]
     assert task.definition == "A token of de; among those and tokens of all other sources."
 
 
 @pytest.mark.parametrize(("positive", "negative"), [([], []), (["a"], ["a", "b"])])
 def test_sources_on_both_sides_are_refused(positive: list[str], negative: list[str]) -> None:
-    with pytest.raises(SettingError, match=r"german.positive"):
-        SourceTask("german", positive, negative)
+    with pytest.raises(SettingError, match=r"positive="):
+        SourceTask(positive, negative)

@@ -14,7 +14,7 @@ from latentese.corpus.contexts import Contexts
 from latentese.corpus.splits import text_sha256
 from latentese.errors import SettingError
 from latentese.evaluation.labels import NEGATIVE, OUT, POSITIVE, Labels, Passage
-from latentese.evaluation.tasks import TextTask
+from latentese.evaluation.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class LabelledTexts:
     classes gives a task for each of them.
     """
 
-    name: str
-    path: str | Path
+    path: str
     positive: str | int | bool = 1
     """Label of the positives; texts with any other label are negatives, those without one are left out."""
     text_field: str = "text"
@@ -35,9 +34,9 @@ class LabelledTexts:
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
-            raise SettingError(f"{self.name}.path", str(self.path), "an existing file of JSON lines")
+            raise SettingError("path", self.path, "an existing file of JSON lines")
 
-    def task(self, contexts: Contexts) -> TextTask:
+    def task(self, name: str, contexts: Contexts) -> Task:
         """Find the texts in the corpus; raises SettingError when it has none of them, or a row cannot be read."""
         numbers = dict(contexts.documents.select("sha256", "document").iter_rows())
         label_of: dict[int, int] = {}
@@ -48,7 +47,7 @@ class LabelledTexts:
                 label_of[numbers[sha256]] = answer if answer == known else OUT
         if not label_of:
             allowed = "texts that are documents of the corpus; let it read this file too"
-            raise SettingError(f"{self.name}.path", str(self.path), allowed)
+            raise SettingError("path", self.path, allowed)
 
         def label(passage: Passage) -> Labels:
             labels = np.full(len(passage.context.tokens), OUT, dtype=np.int8)
@@ -56,7 +55,7 @@ class LabelledTexts:
             return labels
 
         definition = f"The text is labelled {self.positive!r} in {Path(self.path).name}; among last tokens of contexts."
-        return TextTask(self.name, definition, label)
+        return Task(name, definition, label)
 
     def _rows(self) -> Iterator[tuple[str, int]]:
         """Hash of each labelled text, taken as the corpus takes it, and its label."""
@@ -71,8 +70,8 @@ class LabelledTexts:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise SettingError(f"{self.name}.path", str(self.path), f"JSON lines; line {number}: {error}") from error
+            raise SettingError("path", self.path, f"JSON lines; line {number}: {error}") from error
         if not isinstance(row, dict) or not {self.text_field, self.label_field} <= set(row):
             allowed = f"JSON lines with {self.text_field} and {self.label_field}; line {number} has not both"
-            raise SettingError(f"{self.name}.path", str(self.path), allowed)
+            raise SettingError("path", self.path, allowed)
         return row

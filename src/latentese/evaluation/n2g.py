@@ -82,6 +82,7 @@ class N2G:
     batch_texts: int = 64
     """Texts the subject reads at once."""
     n_boot: int = 1000
+    level: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +98,7 @@ class N2G:
             raise SettingError(f"evaluations.{self.name}.test_split", self.test_split, "another than build_split")
 
     def measure(self, evaluated: Evaluated) -> Findings:
-        """Table `n2g`, one row per unit, and means over units."""
+        """Table `units`, one row per unit, and means over units."""
         units, built, test = self._read(evaluated)
         thresholds = self._thresholds(evaluated, built.acts)
         held_out, subject = HeldOut(evaluated, test), evaluated.load_subject()
@@ -112,7 +113,7 @@ class N2G:
             sums = held_out.compare(held_out.predict(trie), test.acts[:, place] > threshold)
             tried.append(Tried(unit, threshold, int((built.acts[:, place] > threshold).sum()), found, trie, sums))
         table = pl.DataFrame([_row(unit) for unit in tried], schema=TABLE, orient="row")
-        return Findings(_figures(tried, Bootstrap(self.n_boot, seed=self.seed)), {self.name: table})
+        return Findings(_figures(tried, Bootstrap(self.n_boot, self.level, self.seed)), {"units": table})
 
     def _read(self, evaluated: Evaluated) -> tuple[np.ndarray, UnitTokens, UnitTokens]:
         """Draw units, and read what they do on tokens of both splits."""

@@ -8,7 +8,7 @@ The lowest one where it was chosen (the paper's figure) is given beside it: the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -82,10 +82,10 @@ class Probes:
     name: str = "probes"
     tasks: Sequence[str] | None = None
     """Names of the tasks asked, built-in or your own; None for all."""
-    sources: Sequence[SourceTask] = ()
-    """Tasks that tell sources of the corpus apart."""
-    labelled: Sequence[LabelledTexts] = ()
-    """Tasks of your own."""
+    sources: Mapping[str, SourceTask] = field(default_factory=dict)
+    """Tasks that tell sources of the corpus apart, by name."""
+    labelled: Mapping[str, LabelledTexts] = field(default_factory=dict)
+    """Tasks of your own, by name."""
     code_sources: Sequence[str] = ("standard_library",)
     """Sources that are code."""
     fit_split: Split = "explain"
@@ -100,6 +100,7 @@ class Probes:
     min_documents: int = 5
     """... and one whose positives or negatives come from fewer documents."""
     n_boot: int = 1000
+    level: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,8 +110,7 @@ class Probes:
         if self.fit_split == self.report_split:
             allowed = "another than fit_split: units are chosen there"
             raise SettingError(f"evaluations.{self.name}.report_split", self.report_split, allowed)
-        own = [*(task.name for task in self.sources), *(texts.name for texts in self.labelled)]
-        names = [*(task.name for task in TEXT_TASKS), CONTROL.name, *own]
+        names = [*(task.name for task in TEXT_TASKS), CONTROL.name, *self.sources, *self.labelled]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SettingError(f"evaluations.{self.name}", twice, "one task per name")
@@ -120,24 +120,25 @@ class Probes:
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
-        """Table `probes`, one row per task, and means over tasks; the control's figures stand apart."""
+        """Table `tasks`, one row per task, and means over tasks; the control's figures stand apart."""
         tasks = [*self._asked(evaluated), CONTROL]
         halves = self._label(evaluated, tasks)
         probes = {
             task.name: self._probe(evaluated, halves, place, task.name)
             for place, task in enumerate(tqdm(tasks, desc=self.name, unit="task", disable=None))
         }
-        bootstrap = Bootstrap(self.n_boot, seed=self.seed)
+        bootstrap = Bootstrap(self.n_boot, self.level, self.seed)
         rows = [
             (task.name, task.definition, *_counts(halves, place), *_row(probes[task.name], bootstrap))
             for place, task in enumerate(tasks)
         ]
         table = pl.DataFrame(rows, schema=TABLE, orient="row")
-        return Findings(_figures(probes, table, bootstrap), {self.name: table})
+        return Findings(_figures(probes, table, bootstrap), {"tasks": table})
 
     def _asked(self, evaluated: Evaluated) -> list[Task]:
-        labelled = [texts.task(evaluated.contexts) for texts in self.labelled]
-        known: list[Task] = [*TEXT_TASKS, *self.sources, *labelled]
+        sources = (Task(name, task.definition, task.label) for name, task in self.sources.items())
+        labelled = (texts.task(name, evaluated.contexts) for name, texts in self.labelled.items())
+        known = [*TEXT_TASKS, *sources, *labelled]
         return [task for task in known if self.tasks is None or task.name in self.tasks]
 
     def _label(self, evaluated: Evaluated, tasks: Sequence[Task]) -> tuple[LabelledRows, LabelledRows]:

@@ -63,6 +63,7 @@ class Progressive:
     mean_tokens: int = 32_768
     batch_tokens: int = 1024
     n_boot: int = 1000
+    level: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class Progressive:
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
-        """Table `progressive` and its figures."""
+        """Table `curves` and its figures."""
         curves = list(self._curves(evaluated))
         mean = seen_mean(evaluated.dictionary, evaluated.activations, self.mean_split, self.mean_tokens, self.seed)
         rows = draw_rows(evaluated.activations, self.split, self.n_tokens, self.seed)
@@ -82,9 +83,9 @@ class Progressive:
             for tokens in token_batches(evaluated, rows, self.batch_tokens):
                 _add_(curves, evaluated.dictionary, tokens.acts, tokens.document, mean)
                 bar.update(len(tokens.acts))
-        bootstrap = Bootstrap(n_boot=self.n_boot, seed=self.seed)
+        bootstrap = Bootstrap(self.n_boot, self.level, self.seed)
         table = pl.DataFrame([_row(curve, bootstrap) for curve in curves], schema=TABLE, orient="row")
-        return Findings({**_figures(table), "n_tokens": len(rows)}, {self.name: table})
+        return Findings({**_figures(table), "n_tokens": len(rows)}, {"curves": table})
 
     def _curves(self, evaluated: Evaluated) -> Iterator[_Curve]:
         ks = [k for k in self.ks if k <= evaluated.dictionary.n_units]

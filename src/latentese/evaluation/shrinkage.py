@@ -79,6 +79,7 @@ class Shrinkage:
     batch_tokens: int = 256
     """Held at once: so many tokens times their active latents times d_model."""
     n_boot: int = 1000
+    level: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,10 +91,10 @@ class Shrinkage:
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
-        """Table `shrinkage` and its figures; none for units that also go below 0."""
+        """Table `values` and its figures; none for units that also go below 0."""
         dictionary = evaluated.dictionary
         if dictionary.signed:
-            return Findings({"not_measured": "its units also go below 0, so nothing shrinks them towards 0"})
+            return Findings.none("its units also go below 0, so nothing shrinks them towards 0")
         mean = seen_mean(dictionary, evaluated.activations, self.mean_split, self.mean_tokens, self.seed)
         decoder, descent = read_decoder(dictionary), Descent(self.n_steps, self.tolerance)
         sums, bins = DocumentSums(evaluated, 7), torch.zeros(len(EDGES) - 1, 3, dtype=torch.float64)
@@ -105,7 +106,7 @@ class Shrinkage:
                 _add_(sums, tokens.document, code, refined, (code.x + decoder.b_dec - mean).square().sum(dim=1))
                 _add_to_bins_(bins, code.values, refined)
                 bar.update(len(tokens.acts))
-        return Findings(_figures(sums.rows, Bootstrap(self.n_boot, seed=self.seed)), {self.name: _table(bins)})
+        return Findings(_figures(sums.rows, Bootstrap(self.n_boot, self.level, self.seed)), {"values": _table(bins)})
 
 
 def read_decoder(dictionary: Dictionary) -> Decoder:

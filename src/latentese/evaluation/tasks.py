@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -12,28 +11,14 @@ from latentese.errors import SettingError
 from latentese.evaluation.labels import NEGATIVE, OUT, POSITIVE, Label, Labels, Passage
 
 
-class Task(Protocol):
+@dataclass(frozen=True)
+class Task:
     """Asks one thing about tokens that is true or false."""
 
-    @property
-    def name(self) -> str:
-        """Its key in the table."""
-
-    @property
-    def definition(self) -> str:
-        """What a positive is, and among which tokens, in one sentence."""
-
-    @property
-    def label(self) -> Label:
-        """Labels every token of a context."""
-
-
-@dataclass(frozen=True)
-class TextTask:
-    """A task whose labels follow from the text."""
-
     name: str
+    """Its key in the table."""
     definition: str
+    """What a positive is, and among which tokens, in one sentence."""
     label: Label
 
 
@@ -41,7 +26,6 @@ class TextTask:
 class SourceTask:
     """Tells tokens of some sources from those of others."""
 
-    name: str
     positive: Sequence[str]
     """Labels of sources in the corpus."""
     negative: Sequence[str] = ()
@@ -49,7 +33,7 @@ class SourceTask:
 
     def __post_init__(self) -> None:
         if not self.positive or set(self.positive) & set(self.negative):
-            raise SettingError(f"{self.name}.positive", list(self.positive), "sources, none of them in `negative`")
+            raise SettingError("positive", list(self.positive), "sources, none of them in `negative`")
 
     @property
     def definition(self) -> str:

@@ -27,7 +27,7 @@ from latentese.evaluation.labels import (
     token_begins,
     token_is,
 )
-from latentese.evaluation.tasks import TextTask
+from latentese.evaluation.tasks import Task
 
 LETTER = r"[^\W\d_]"
 CAPITAL, SMALL = "[A-ZÀ-ÖØ-Þ]", "[a-zß-öø-ÿ]"
@@ -81,11 +81,11 @@ def _coin(passage: Passage) -> Labels:
     return passage.labels(tossed == 1)
 
 
-CONTROL = TextTask("coin", "A coin tossed for the token showed heads; among all tokens. A control.", _coin)
+CONTROL = Task("coin", "A coin tossed for the token showed heads; among all tokens. A control.", _coin)
 
 
-def _of_token(name: str, positive: str, label: Label) -> TextTask:
-    return TextTask(name, f"{positive}; among all tokens.", label)
+def _of_token(name: str, positive: str, label: Label) -> Task:
+    return Task(name, f"{positive}; among all tokens.", label)
 
 
 OF_TOKENS = (
@@ -105,27 +105,27 @@ OF_TOKENS = (
     _of_token("single_letter", "A token of one letter", token_is(rf"\s*{LETTER}")),
     _of_token("long_token", "A token of eight letters or more", token_is(rf"\s*{LETTER}{{8,}}")),
     _of_token("accent", "A token with a letter outside ASCII", token_is(rf".*(?![a-zA-Z]){LETTER}.*")),
-    TextTask(
+    Task(
         "capital",
         "A token that begins a word with a capital; among tokens that begin a word.",
         among(WORD_BEGIN, token_is(rf"\W*{CAPITAL}.*")),
     ),
-    TextTask(
+    Task(
         "word_piece",
         "A token that goes on with a word begun before; among tokens that begin with a letter or with a space and one.",
         among(token_begins(rf" ?{LETTER}"), token_begins(rf"(?<={LETTER}){LETTER}")),
     ),
-    TextTask(
+    Task(
         "even_digit",
         "A token of digits that ends with an even one; among tokens of digits.",
         among(DIGIT, token_is(r"\s*\d*[02468]")),
     ),
-    TextTask(
+    Task(
         "decimal",
         "A token of digits behind a decimal point; among tokens of digits.",
         among(DIGIT, lies_in(r"(?<=\d)\.\d+")),
     ),
-    TextTask(
+    Task(
         "year",
         "The end of a number from 1000 to 2099 in four digits; among tokens of digits.",
         among(DIGIT, holds_last(r"(?<![\d.,])(?:1\d|20)\d\d(?!\d|[.,]\d)")),
@@ -133,9 +133,9 @@ OF_TOKENS = (
 )
 
 
-def _of_word(name: str, positive: str, pattern: str) -> TextTask:
+def _of_word(name: str, positive: str, pattern: str) -> Task:
     domain = among(WORD_END, holds_last(pattern))
-    return TextTask(name, f"Completes {positive}; among tokens that complete a word.", domain)
+    return Task(name, f"Completes {positive}; among tokens that complete a word.", domain)
 
 
 OF_WORDS = (
@@ -182,22 +182,22 @@ OF_PLACES = (
     _of_token("first_quarter", "Is in the first quarter of its context", _quarter(0)),
     _of_token("last_quarter", "Is in the last quarter of its context", _quarter(3)),
     _of_token("address", "Lies in a web or e-mail address", lies_in(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.]+")),
-    TextTask(
+    Task(
         "in_quotation",
         "Behind it a quotation in double marks is open; among tokens of prose.",
         in_prose(stands_between(QUOTATION_BEGIN, QUOTATION_END, nests=False)),
     ),
-    TextTask(
+    Task(
         "sentence_start",
         "Begins a word behind the end of a sentence; among tokens of prose that begin a word.",
         in_prose(among(WORD_BEGIN, holds_first(rf"[.!?][\"”)]?\s+({LETTER})", 1))),
     ),
-    TextTask(
+    Task(
         "after_article",
         "Begins a word behind the, a or an; among tokens that begin a word.",
         among(WORD_BEGIN, holds_first(rf"(?i){_any(words.ARTICLES)} ({LETTER})", 1)),
     ),
-    TextTask(
+    Task(
         "seen_before",
         "Has stood in its context before; among tokens of three letters or more.",
         among(token_is(rf"\s*{LETTER}{{3,}}"), _seen_before),
@@ -205,13 +205,13 @@ OF_PLACES = (
 )
 
 
-def _of_code(name: str, positive: str, pattern: str) -> TextTask:
+def _of_code(name: str, positive: str, pattern: str) -> Task:
     domain = in_code(among(WORD_END, holds_last(pattern)))
-    return TextTask(name, f"Completes {positive}; among tokens of code that complete a word.", domain)
+    return Task(name, f"Completes {positive}; among tokens of code that complete a word.", domain)
 
 
-def _in_code(name: str, positive: str, label: Label) -> TextTask:
-    return TextTask(name, f"{positive}; among tokens of code.", in_code(label))
+def _in_code(name: str, positive: str, label: Label) -> Task:
+    return Task(name, f"{positive}; among tokens of code.", in_code(label))
 
 
 OF_CODE = (
@@ -227,4 +227,4 @@ OF_CODE = (
     _in_code("python_indent", "White space at the head of a line", lies_in(r"(?<=\n)[^\S\n]+(?=\S)")),
 )
 
-TEXT_TASKS: tuple[TextTask, ...] = (*OF_TOKENS, *OF_WORDS, *OF_PLACES, *OF_CODE)
+TEXT_TASKS: tuple[Task, ...] = (*OF_TOKENS, *OF_WORDS, *OF_PLACES, *OF_CODE)
