@@ -5,10 +5,12 @@ import pytest
 import torch
 from toy_artifacts import Planted, write_activations, write_contexts
 
+from latentese.corpus.contexts import Contexts
 from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.topk import TopK
 from latentese.errors import SettingError
-from latentese.evaluation.reconstruction import Reconstruction, measure_reconstruction
+from latentese.evaluation.base import Evaluated
+from latentese.evaluation.reconstruction import CONTEXTS, Reconstruction, measure_reconstruction
 from latentese.store.shards import Activations
 
 
@@ -93,3 +95,28 @@ def test_a_split_that_was_not_collected_is_refused(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(SettingError, match=r"evaluations.reconstruction.batch_tokens=0"):
         Reconstruction(batch_tokens=0)
+
+
+def test_what_contexts_add_up_to_are_the_figures(tmp_path):
+    contexts = Contexts(write_contexts(tmp_path / "contexts"))
+    activations = Activations(write_activations(tmp_path / "activations", tmp_path / "contexts"))
+    evaluated = Evaluated(TopK(16, 40, 3), activations, contexts, "layers.0.resid_post", lambda: pytest.fail("no need"))
+    for batch_tokens in (5, 1000):  # batches that end within contexts, and one batch
+        found = Reconstruction(batch_tokens=batch_tokens).measure(evaluated)
+        table = found.tables["contexts"]
+        assert table.schema == CONTEXTS
+        assert table["context"].to_list() == contexts.of_split("test").tolist()
+        assert table["document"].to_list() == contexts.table[table["context"].to_list()]["document"].to_list()
+        assert table["n_tokens"].to_list() == contexts.keep[table["context"].to_list()].sum(dim=1).tolist()
+        assert table["error"].sum() / table["distance"].sum() == pytest.approx(found.metrics["fvu"], rel=1e-12)
+        assert table["n_active"].sum() / table["n_tokens"].sum() == found.metrics["l0"]
+
+
+def test_a_contexts_error_is_that_of_its_own_tokens(activations):
+    topk = TopK(16, 40, 3, norm="none")
+    found = measure_reconstruction(topk, activations, Reconstruction(batch_tokens=5), ignore)
+    context = np.concatenate([shard.context for shard in activations.shards()])
+    last = int(found.contexts["context"][-1])
+    acts = activations.gather(np.flatnonzero(context == last))
+    error = (acts - topk.decode(topk.encode(acts))).double().square().sum()
+    assert found.contexts["error"][-1] == pytest.approx(error.item(), rel=1e-9)

@@ -22,13 +22,19 @@ from latentese.store.shards import Activations
 
 DENSITIES = pl.Schema({"unit": pl.Int32, "n_active": pl.Int64, "density": pl.Float64})
 
+SUMS = pl.Schema({"n_tokens": pl.Int64, "n_active": pl.Int64, "error": pl.Float64, "distance": pl.Float64})
+CONTEXTS = pl.Schema([("context", pl.Int32()), ("document", pl.Int32()), *SUMS.items()])
+"""What each context adds to the figures: fvu is the sum of `error` over that of `distance`, L0 that of `n_active` over
+`n_tokens`. Intervals over documents are made from these."""
+
 
 @dataclass(frozen=True)
 class Reconstruction:
     """Variance unexplained, active units per token, cosines of tokens with their reconstruction, and densities.
 
     Figures: fvu, fvu_raw, l0, cosine {mean, quantiles}, n_tokens, signed; for units that are not signed also dead_share
-    and density {quantiles}. Tables: `densities` (schema `DENSITIES`) and `density_histogram` (`densities.HISTOGRAM`).
+    and density {quantiles}. Tables: `densities` (schema `DENSITIES`), `density_histogram` (`densities.HISTOGRAM`) and
+    `contexts` (schema `CONTEXTS`).
     """
 
     name: str = "reconstruction"
@@ -55,7 +61,9 @@ class Reconstruction:
             found = measure_reconstruction(evaluated.dictionary, evaluated.activations, self, bar.update)
         densities = found.densities()
         histogram = density_histogram(densities["density"].to_numpy(), found.n_tokens, self.bins_per_decade)
-        tables = {"densities": densities, "density_histogram": histogram}
+        documents = evaluated.contexts.table.select("context", "document")
+        contexts = found.contexts.join(documents, on="context", maintain_order="left").select(CONTEXTS.names())
+        tables = {"densities": densities, "density_histogram": histogram, "contexts": contexts.cast(CONTEXTS)}
         return Findings(_metrics(found, evaluated.dictionary.signed), tables)
 
 
@@ -74,6 +82,8 @@ class Reconstructed:
     n_tokens: int
     n_active: Tensor
     """[n_units] int64: tokens on which each unit is not zero."""
+    contexts: pl.DataFrame
+    """One row per context: `context` and `SUMS`."""
 
     @property
     def dead_share(self) -> float:
@@ -95,22 +105,33 @@ def measure_reconstruction(
     raw_mean, seen_mean = _sample_means(dictionary, activations, settings)
     errors = torch.zeros(4, dtype=torch.float64)
     n_active = torch.zeros(dictionary.n_units, dtype=torch.int64)
-    cosines = Cosines()
-    n_tokens = 0
-    for acts in _batches(activations, settings):
+    cosines, sums = Cosines(), list[pl.DataFrame]()
+    for acts, context in _batches(activations, settings):
         unit_acts = dictionary.encode(acts)
         recon = dictionary.decode(unit_acts)
         seen = (acts - unit_acts.mean) / unit_acts.norm
         missed = (acts - recon) / unit_acts.norm
         parts = (missed, seen - seen_mean, acts - recon, acts - raw_mean)
-        errors += torch.stack([part.double().square().sum() for part in parts])
+        squares = torch.stack([part.double().square().sum(dim=1) for part in parts])
+        errors += squares.sum(dim=1)
         cosines.add_(torch.cosine_similarity(acts, recon, dim=1))
-        active = unit_acts.indices[unit_acts.values != 0]
-        n_active += torch.bincount(active, minlength=dictionary.n_units)
-        n_tokens += len(acts)
+        active = unit_acts.values != 0
+        n_active += torch.bincount(unit_acts.indices[active], minlength=dictionary.n_units)
+        sums.append(_context_sums(context, active, squares))
         advance(len(acts))
+    contexts = pl.concat(sums).group_by("context", maintain_order=True).sum()  # a batch may end within a context
+    n_tokens = int(contexts["n_tokens"].sum())
     fvu, fvu_raw = (errors[0] / errors[1]).item(), (errors[2] / errors[3]).item()
-    return Reconstructed(fvu, fvu_raw, int(n_active.sum()) / n_tokens, cosines.summary(), n_tokens, n_active)
+    l0 = int(n_active.sum()) / n_tokens
+    return Reconstructed(fvu, fvu_raw, l0, cosines.summary(), n_tokens, n_active, contexts)
+
+
+def _context_sums(context: np.ndarray, active: Tensor, squares: Tensor) -> pl.DataFrame:
+    """Add up the tokens of each context: context [n_tokens]; active [n_tokens, k]; squares [>= 2, n_tokens]."""
+    columns = {"context": context, "n_active": active.sum(dim=1).numpy()}
+    columns |= {"error": squares[0].numpy(), "distance": squares[1].numpy()}
+    totals = pl.DataFrame(columns).group_by("context", maintain_order=True)
+    return totals.agg(pl.len().alias("n_tokens"), pl.col("n_active", "error", "distance").sum()).cast(SUMS)
 
 
 def _metrics(found: Reconstructed, signed: bool) -> dict[str, Any]:
@@ -136,8 +157,10 @@ def _sample_means(dictionary: Dictionary, activations: Activations, settings: Re
     return acts.mean(dim=0), ((acts - mean) / norm).mean(dim=0)
 
 
-def _batches(activations: Activations, settings: Reconstruction) -> Iterator[Tensor]:
+def _batches(activations: Activations, settings: Reconstruction) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Activations [n_tokens, d_model] in fp32, and the context of each."""
     for span in activations.spans_of(settings.split):
-        acts = activations.read(span.shard).acts[span.start : span.stop]
-        for batch in torch.split(acts, settings.batch_tokens):
-            yield activations.finite(batch.float())
+        shard, size = activations.read(span.shard), settings.batch_tokens
+        for start in range(span.start, span.stop, size):
+            stop = min(start + size, span.stop)
+            yield activations.finite(shard.acts[start:stop].float()), shard.context[start:stop]
