@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from latentese.dictionaries.train_state import StepLog, steps_done
 from latentese.dictionaries.training import StepLogger, train_dictionary
 from latentese.errors import SettingError
 from latentese.schemas import TRAIN_LOG
-from latentese.store.artifact import open_draft
+from latentese.store.artifact import Draft, open_draft
 from latentese.store.shards import Activations
 from latentese.store.tables import write_table
 
@@ -27,21 +29,39 @@ def train(activations: Path, dictionary: Dictionary, settings: TrainSettings, ou
     `log` receives every logged step; after an interruption, those before it once more.
     """
     source = Activations(activations)
-    if dictionary.d_model != source.width:
-        raise SettingError("dictionary.d_model", dictionary.d_model, f"{source.width}, the width of {activations}")
-    name = f"{type(dictionary).__module__}.{type(dictionary).__qualname__}"
-    trained = isinstance(dictionary, Trainable)
-    recorded = {"class": name, "args": dictionary.args, "training": asdict(settings) if trained else None}
-    with open_draft(out, "dictionary", {"activations": source.artifact}, recorded) as draft:
+    check_width(dictionary, source)
+    with dictionary_draft(out, source, dictionary, settings) as draft:
         logs = (
             _fit_(dictionary, source, settings, draft.path / "work", log) if isinstance(dictionary, Trainable) else []
         )
-        checkpoints.save(dictionary, draft.path)
-        rows = [astuple(entry) for entry in logs]
-        write_table(pl.DataFrame(rows, schema=TRAIN_LOG, orient="row"), TRAIN_LOG, draft.path / "train_log.parquet")
-        n_steps = settings.n_steps if trained else 0
-        draft.publish({"n_units": dictionary.n_units, "d_model": dictionary.d_model, "n_steps": n_steps})
+        publish_dictionary(draft, dictionary, logs)
     return out
+
+
+def check_width(dictionary: Dictionary, source: Activations) -> None:
+    """Refuse a dictionary of another width than the activations'."""
+    if dictionary.d_model != source.width:
+        allowed = f"{source.width}, the width of {source.artifact.path}"
+        raise SettingError("dictionary.d_model", dictionary.d_model, allowed)
+
+
+def dictionary_draft(
+    out: Path, source: Activations, dictionary: Dictionary, settings: TrainSettings
+) -> AbstractContextManager[Draft]:
+    """Open the draft of a dictionary artifact."""
+    name = f"{type(dictionary).__module__}.{type(dictionary).__qualname__}"
+    trained = asdict(settings) if isinstance(dictionary, Trainable) else None
+    recorded = {"class": name, "args": dictionary.args, "training": trained}
+    return open_draft(out, "dictionary", {"activations": source.artifact}, recorded)
+
+
+def publish_dictionary(draft: Draft, dictionary: Dictionary, logs: Sequence[StepLog]) -> None:
+    """Write weights and log, and publish."""
+    checkpoints.save(dictionary, draft.path)
+    rows = [astuple(entry) for entry in logs]
+    write_table(pl.DataFrame(rows, schema=TRAIN_LOG, orient="row"), TRAIN_LOG, draft.path / "train_log.parquet")
+    n_steps = logs[-1].step if logs else 0
+    draft.publish({"n_units": dictionary.n_units, "d_model": dictionary.d_model, "n_steps": n_steps})
 
 
 def _fit_(
