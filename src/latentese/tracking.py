@@ -18,9 +18,13 @@ from latentese.errors import LatenteseError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 KEY_TAG = "latentese.key"
 COMPLETE_TAG = "latentese.complete"
+BEGUN_TAG = "latentese.begun"
+PARENT_TAG = "mlflow.parentRunId"
+"""Under which run MLflow shows a run."""
 MAX_PARAM_CHARS = 6000
 """MLflow refuses longer values."""
 BATCH = 1000
@@ -66,12 +70,34 @@ def publish_run(run: PipelineRun, uri: str, experiment: str) -> str:
 
 def _publish(run: PipelineRun, client: MlflowClient, uri: str, experiment: str) -> str:
     experiment_id = _experiment_id(client, uri, experiment)
-    for found in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{run.key}'"):
+    for found in _with_key(client, experiment_id, run.key):
+        run_id = str(found.info.run_id)
         if found.data.tags.get(COMPLETE_TAG) == "true":
-            _set_tags(client, found.info.run_id, run.tags)
+            _set_tags(client, run_id, run.tags)
+            return run_id
+        if BEGUN_TAG in found.data.tags:
+            return _fill(client, run_id, run)
+        client.delete_run(run_id)
+    created = client.create_run(experiment_id, run_name=run.name, tags={KEY_TAG: run.key})
+    return _fill(client, str(created.info.run_id), run)
+
+
+def begin_run(key: str, name: str, uri: str, experiment: str) -> str:
+    """Create a run that others name as their parent before it has anything to show, or find it by its key.
+
+    `publish_run` with the same key completes it. Returns the run id.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = _client(uri, experiment)
+        experiment_id = _experiment_id(client, uri, experiment)
+        for found in _with_key(client, experiment_id, key):
             return str(found.info.run_id)
-        client.delete_run(found.info.run_id)
-    return _write(client, experiment_id, run)
+        created = client.create_run(experiment_id, run_name=name, tags={KEY_TAG: key, BEGUN_TAG: "true"})
+        return str(created.info.run_id)
+    except MlflowException as error:
+        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
 
 
 def runs_page(uri: str, experiment: str) -> str:
@@ -114,11 +140,14 @@ def live_run(uri: str, experiment: str, name: str) -> Iterator[Callable[[int, Ma
     client.set_terminated(run.info.run_id)
 
 
-def _write(client: MlflowClient, experiment_id: str, run: PipelineRun) -> str:
+def _with_key(client: MlflowClient, experiment_id: str, key: str) -> Sequence[Run]:
+    found: Sequence[Run] = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+    return found
+
+
+def _fill(client: MlflowClient, run_id: str, run: PipelineRun) -> str:
     from mlflow.entities import Param
 
-    created = client.create_run(experiment_id, run_name=run.name, tags={KEY_TAG: run.key})
-    run_id = str(created.info.run_id)
     params = [Param(name, value[:MAX_PARAM_CHARS]) for name, value in sorted(run.params.items())]
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
