@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -20,8 +21,12 @@ _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 
 
-def run_child(command: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str]) -> int:
+def run_child(
+    command: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str], folder: Path | None = None
+) -> int:
     """Run a command in a session of its own, hand on each finished line, and return its exit code.
+
+    `folder` is where it runs; here, if it is None.
 
     Where a person watches a terminal, the child gets one too, so it shows progress bars. What a bar writes over and
     over goes straight to the terminal; its last state alone is handed on.
@@ -29,7 +34,13 @@ def run_child(command: Sequence[str], on_line: Callable[[str], None], env: Mappi
     watched = sys.stderr.isatty()
     ours, theirs = pty.openpty() if watched else os.pipe()
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=dict(env), start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=dict(env),
+        cwd=folder,
+        start_new_session=True,
     )
     os.close(theirs)
     with _lock:

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from flows.checkout import copy_checkout
 from flows.children import kill_all, run_child
 from flows.config import read_params, settings, write_params
 from flows.entry import run
-from flows.graph import Graph, read_graph
+from flows.graph import read_graph
 from flows.server import running_server
 from latentese.errors import LatenteseError, SettingError
 
@@ -43,6 +43,7 @@ VERDICTS = {
     "ran": re.compile(r"^Running stage '.+'"),
     "unchanged": re.compile(r"^Stage '.+' didn't change, skipping"),
 }
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 # What DVC says, and stops, when another run uses the same paths: `--wait-for-lock` covers the repository's lock alone.
 BUSY = "is busy, it is being blocked by"
 BUSY_SECONDS = 5
@@ -76,14 +77,14 @@ def run_stage(stage: str, stale: bool, upstream: Sequence[str], threads: int | N
     `upstream` holds the verdicts of the stages it waits for.
     """
     if not stale and all(verdict == "unchanged" for verdict in upstream):
-        return _done("unchanged")
+        return done("unchanged")
     code, lines = repro(stage, threads)
     while code != 0 and any(BUSY in line for line in lines):
         time.sleep(BUSY_SECONDS)
         code, lines = repro(stage, threads)
     if code != 0:
         return Failed(message=f"{stage}: {failure(lines, code)}")
-    return _done(next((verdict for verdict, said in VERDICTS.items() if any(map(said.match, lines))), "unchanged"))
+    return done(next((verdict for verdict, said in VERDICTS.items() if any(map(said.match, lines))), "unchanged"))
 
 
 @flow(name="latentese", flow_run_name="{name}", persist_result=False, validate_parameters=False)
@@ -100,36 +101,48 @@ def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str
         return Failed(message=str(error))
     try:
         with ThreadPoolTaskRunner[Any](max_workers=engine.max_workers) as runner:
-            return _outcome(list(walk(graph, runner, engine.threads)))
+
+            def submit(stage: str, upstream: Sequence[str]) -> PrefectFuture[Any]:
+                parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream}
+                named = run_stage.with_options(name=stage, task_run_name=stage)
+                return runner.submit(named, parameters | {"threads": engine.threads})
+
+            return outcome(list(walk(graph.upstream, submit)))
     except BaseException:
         kill_all()
         raise
 
 
-def walk(graph: Graph, runner: ThreadPoolTaskRunner[Any], threads: int | None) -> Iterator[State[str]]:
-    """Submit each stage when all that it waits for are done, and yield final states; what waits for a failure is left.
+def walk(
+    needs: Mapping[str, Sequence[str]], submit: Callable[[str, Sequence[str]], PrefectFuture[Any]]
+) -> Iterator[State[str]]:
+    """Submit each task when all that it needs are done, and yield final states; what waits for a failure is left.
 
-    A stage starts as a task only when it can run, so a failure ends as one line and not as one for each stage behind.
+    `submit` is given the task's name and the verdicts of what it needed. A task starts only when it can run, so a
+    failure ends as one line and not as one for each task behind.
     """
-    waiting, verdicts = dict(graph.upstream), dict[str, str]()
+    waiting, verdicts = dict(needs), dict[str, str]()
     running: dict[PrefectFuture[Any], str] = {}
     while True:
-        for stage in [stage for stage, needs in waiting.items() if verdicts.keys() >= set(needs)]:
-            upstream = [verdicts[need] for need in waiting.pop(stage)]
-            parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream, "threads": threads}
-            running[runner.submit(run_stage.with_options(name=stage, task_run_name=stage), parameters)] = stage
+        for name in [name for name, needed in waiting.items() if verdicts.keys() >= set(needed)]:
+            running[submit(name, [verdicts[need] for need in waiting.pop(name)])] = name
         if not running:
             return
-        done = next(as_completed(list(running)))
-        done.wait()  # its state is read only then
-        stage = running.pop(done)
-        if done.state.is_completed():
-            verdicts[stage] = str(done.state.message)
-        yield done.state
+        first = next(as_completed(list(running)))
+        first.wait()  # its state is read only then
+        name = running.pop(first)
+        if first.state.is_completed():
+            verdicts[name] = str(first.state.message)
+        yield first.state
 
 
 def repro(stage: str, threads: int | None) -> tuple[int, list[str]]:
     """Run `dvc repro` of one stage as a child and log what it says; returns its exit code and its lines."""
+    return run_logged([*DVC, "repro", "--single-item", stage], threads)
+
+
+def run_logged(command: Sequence[str], threads: int | None, folder: Path | None = None) -> tuple[int, list[str]]:
+    """Run a child, in `folder` or here, and log what it says; returns its exit code and its lines."""
     logger = get_run_logger()
     lines: list[str] = []
 
@@ -138,13 +151,12 @@ def repro(stage: str, threads: int | None) -> tuple[int, list[str]]:
         if not NOISE.match(line):
             logger.info(line)
 
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    return run_child(command, on_line, stage_environment(threads)), lines
+    return run_child(command, on_line, stage_environment(threads), folder), lines
 
 
 def main(*words: str) -> None:
     """Run the pipeline from the command line; progress is shown in the terminal and in the Prefect UI."""
-    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=__doc__, formatter_class=_Raw)
+    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=__doc__, formatter_class=Raw)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
     parser.add_argument("--sandbox", type=Path, help="run in a copy of the project in this folder")
     arguments = parser.parse_args(words)
@@ -177,17 +189,19 @@ def stage_environment(threads: int | None) -> dict[str, str]:
     return environment
 
 
-def _done(verdict: str) -> State[str]:
+def done(verdict: str) -> State[str]:
+    """End a task with its verdict, which is what people see."""
     return Completed(name=verdict.capitalize(), message=verdict, data=verdict)
 
 
-def _outcome(states: Sequence[State[str]]) -> State[str]:
+def outcome(states: Sequence[State[str]], what: str = "stages") -> State[str]:
+    """End a flow: as failed, with the first failure's line, or with how many tasks had which verdict."""
     failed = [state for state in states if not state.is_completed()]
     if failed:
         return Failed(message=failed[0].message)
     messages = [state.message for state in states]
     counts = ", ".join(f"{messages.count(verdict)} {verdict}" for verdict in ("ran", "restored", "unchanged"))
-    return Completed(message=f"{len(states)} stages: {counts}")
+    return Completed(message=f"{len(states)} {what}: {counts}")
 
 
 class _NoEmptyTraceback(logging.Filter):
@@ -202,7 +216,7 @@ class _NoEmptyTraceback(logging.Filter):
 logging.getLogger("prefect.task_runs").addFilter(_NoEmptyTraceback())
 
 
-class _Raw(argparse.RawDescriptionHelpFormatter):
+class Raw(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of this module's docstring as they are."""
 
 
