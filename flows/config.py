@@ -59,8 +59,17 @@ def read_params() -> Params:
     """Read params.yaml of the current directory."""
     if not PARAMS.is_file():
         raise LatenteseError("params.yaml is missing: run `make params`")
-    params = OmegaConf.to_container(OmegaConf.load(PARAMS), resolve=True)
-    anchored: Params = _anchored(params)
+    return read_yaml(PARAMS)
+
+
+def read_yaml(file: Path) -> Params:
+    """Read a composed configuration."""
+    return parse_yaml(file.read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> Params:
+    """Read what `compose` wrote."""
+    anchored: Params = _anchored(OmegaConf.to_container(OmegaConf.create(text), resolve=True))
     return anchored
 
 

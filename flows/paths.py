@@ -11,7 +11,9 @@ CHECKED = Path("artifacts/checked.txt")
 CONTEXTS = Path("artifacts/contexts")
 ACTIVATIONS = Path("artifacts/activations")
 TARGETS = Path("artifacts/targets")
+SWEEPS = Path("artifacts/sweeps")
 REPORT = Path("reports/run")
+SWEEP_REPORTS = Path("reports/sweeps")
 TIMINGS = Path("reports/timings")
 
 

@@ -37,7 +37,7 @@ def main() -> None:
     published = PipelineRun(
         key=key,
         name=f"{params['study']}-{key[:8]}",
-        params=dict(_flat_params(params)),
+        params=dict(flat_params(params)),
         metrics=dict(flat_metrics(json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))))
         | dict(_timing_metrics(items)),
         curves=[curve for target in params["targets"] for curve in _train_curves(target)],
@@ -76,10 +76,11 @@ def flat_metrics(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", float(value)
 
 
-def _flat_params(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat_params(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Values of a nested mapping by their path, such as `dictionary.k`, as text."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat_params(value, f"{prefix}{name}.")
+            yield from flat_params(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 

@@ -15,6 +15,7 @@ from latentese.store.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRUE, SIM, WRONG, REVISED = "#0b8a7d", "#d9730d", "#8b93a0", "#3a5fcd"
 
@@ -96,13 +97,18 @@ def draw_training(axes: Axes, log: pl.DataFrame) -> None:
 
 
 def _write(path: Path, draw: Callable[[Axes], None]) -> None:
+    write_svg(path, lambda figure: draw(figure.subplots()))
+
+
+def write_svg(path: Path, draw: Callable[[Figure], None], size: tuple[float, float] = (5.2, 3.2)) -> None:
+    """Draw a figure of `size` (inches) and write it, whole or not at all."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.2))
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        draw(figure.subplots())
+        draw(figure)
         with whole_file(path) as part:
             figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
