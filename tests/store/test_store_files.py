@@ -109,6 +109,6 @@ def test_writers_of_tensors_stay_in_the_folder_they_are_given(tmp_path: Path, mo
     from latentese.store import shards
 
     seen: list[Path] = []
-    monkeypatch.setattr(shards, "save_file", lambda _, path: seen.append(path) or path.write_bytes(b""))
+    monkeypatch.setattr(shards, "save_file", lambda _, path, notes: seen.append(path) or path.write_bytes(b""))
     write_shard(TENSORS, tmp_path / "shard")
     assert seen == [tmp_path / "shard.writing" / "shard"]

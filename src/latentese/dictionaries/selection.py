@@ -77,7 +77,7 @@ def select_topk(centred: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[
     0, the places left hold value 0.
     """
     if not _is_bounded_first(centred):
-        chunks = centred.split(max(1, CHUNK_VALUES // W_enc.shape[1]))
+        chunks = torch.split(centred, max(1, CHUNK_VALUES // W_enc.shape[1]))
         kept = [keep_topk(torch.addmm(b_enc, chunk, W_enc), k) for chunk in chunks]
         return torch.cat([values for values, _ in kept]), torch.cat([indices for _, indices in kept])
     operands = Operands(centred.contiguous(), W_enc.t().contiguous(), b_enc.contiguous())
