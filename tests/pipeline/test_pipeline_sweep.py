@@ -168,7 +168,7 @@ def test_a_larger_grid_keeps_the_cells_that_stay(project: Project, said: str) ->
 
 def test_a_mistake_stops_with_one_line_before_anything_is_trained(project: Project) -> None:
     printed = project.python(*SWEEP, "sweep.grids=[{n_latents: [8], k: [9], n_tokens: [5120]}]", "sweep.held_out=[]",
-                             "sweep.fits={}", code=2)  # fmt: skip
+                             "~sweep.fits", code=2)  # fmt: skip
     (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert error == "error: dictionary.k=9 is not allowed: 1 to n_latents=8"
     assert "Traceback" not in printed
