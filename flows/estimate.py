@@ -1,7 +1,8 @@
-"""Say what a run would ask of its language model and cost at most: `python -m flows.estimate lm=openai ...`.
+"""Say what a run would ask of its language model, and what it costs: `python -m flows.estimate lm=openai ...`.
 
-Nothing is asked. `explain`, `score` and `refine` run on the examples there are, with guesses where no answer is kept,
-and without giving up a unit early; so `explain` is exact, and the others are as large as they can get.
+Nothing is asked. `explain`, `score` and `refine` run on the examples there are, with guesses where no answer is kept.
+So the number of requests is right for `explain` and `score`; what `refine` asks depends on the answers, and it is taken
+through all its rounds. Tokens are counted rather too high: prompts by their bytes, answers as long as they may be.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def estimate(params: Params, scratch: Path) -> Iterator[tuple[str, Estimate]]:
 
 def table(estimates: Mapping[str, Estimate], currency: str) -> Table:
     """Lay out estimates with their sum."""
-    shown = Table("stage", title="What the language model would be asked, at most")
+    shown = Table("stage", title="What the language model would be asked")
     for column in ("requests", "kept already", "prompt tokens", "answer tokens", f"cost {currency}".strip()):
         shown.add_column(column, justify="right")
     total = Estimate()

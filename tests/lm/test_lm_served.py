@@ -13,6 +13,7 @@ from served_models import KEY, Rule, ask, complete_all, make_chat
 
 from latentese.errors import AnswerError, BudgetError, SettingError
 from latentese.lm.cached import CachedChat
+from latentese.lm.endpoint import Endpoint
 from latentese.lm.pacing import Limits
 from latentese.lm.protocol import Reply
 from latentese.lm.testing.faults import Faults
@@ -203,3 +204,15 @@ def test_a_proxy_of_the_environment_does_not_carry_off_what_is_local(
         [reply] = complete_all(make_chat(server, tmp_path), [ask("a")])
     assert isinstance(reply, Reply)
     assert proxy.seen == []
+
+
+def test_what_leaves_the_machine_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Endpoint, "is_loopback", False)
+    with LoopbackServer(Served(chat=Rule())) as server:
+        complete_all(make_chat(server, tmp_path, allow_remote=True), [ask("a"), ask("b")])
+    assert capfd.readouterr().err == (
+        "sending excerpts of the corpus, activations and explanations to "
+        f"{server.base_url} (model toy), as allow_remote allows\n"
+    )

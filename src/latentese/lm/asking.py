@@ -94,16 +94,18 @@ class Asker:
         finally:
             session.n_users -= 1
             if session.n_users == 0:
-                self._session = None
+                if self._session is session:
+                    self._session = None
                 await session.connection.close()
 
     async def _attempt(self, session: _Session, path: str, body: Mapping[str, Any], most: Usage) -> Answered:
         async with session.slots:
             await self._reserve(session, most)
-            charged, is_failed = most, True  # also when the attempt is cancelled: the server may have answered
+            charged, is_failed = Usage(), True
             try:
                 async with session.turnstile:
                     await self._pacer.turn(most.prompt_tokens + most.completion_tokens)
+                charged = most  # also when the attempt is cancelled from here on: the server may have answered
                 text = await session.connection.post(path, body)
                 answered = self._parsed(text, most)
                 charged, is_failed = answered.usage, False

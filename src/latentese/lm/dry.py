@@ -16,7 +16,7 @@ from latentese.store.files import sha256_json
 
 @dataclass
 class Estimate:
-    """What would be asked, at most: answers as long as they may be, prompts rather too many tokens than too few."""
+    """What would be asked: answers as long as they may be, prompts rather too many tokens than too few."""
 
     n_kept: int = 0
     """Questions whose answer is kept, or that were counted before."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -80,7 +80,7 @@ class NextToken:
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask at each mark, all at once."""
-        return list(await asyncio.gather(*(self.top(prompt, mark, ask) for mark in prompt.marks)))
+        return await _all(self.top(prompt, mark, ask) for mark in prompt.marks)
 
     async def top(self, prompt: MarkedPrompt, mark: int, ask: Ask) -> Top:
         """Ask at one mark."""
@@ -161,7 +161,7 @@ def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> 
         if value is None and floor_unlisted:
             value = min(top.values())
         if value is None:
-            raise AnswerError(f"{text!r} is not among the {len(top)} likeliest tokens: raise n_logprobs")
+            raise AnswerError(f"{text!r} is not among the tokens that the server lists: raise n_logprobs")
         values.append(value)
     return tuple(values)
 
@@ -196,11 +196,18 @@ async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alo
     """
     number_at = _numbers_at(places, prompt)
     tops = [places[number_at[mark]].top if mark in number_at else None for mark in prompt.marks]
-    asked = await asyncio.gather(
-        *(alone.top(prompt, mark, ask) for mark, top in zip(prompt.marks, tops, strict=True) if not top)
-    )
-    left = iter(asked)
+    alone_at = [mark for mark, top in zip(prompt.marks, tops, strict=True) if not top]
+    left = iter(await _all(alone.top(prompt, mark, ask) for mark in alone_at))
     return [top or next(left) for top in tops]
+
+
+async def _all(questions: Iterable[Awaitable[Top]]) -> list[Top]:
+    """Wait for all answers, also when one fails: what is under way is paid for, and is not left behind."""
+    answers = await asyncio.gather(*questions, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _numbers_at(places: Sequence[Place], prompt: MarkedPrompt) -> Mapping[int, int]:
