@@ -48,6 +48,7 @@ scoring: {{limits: null}}
 refinement: {{simulator: token_table, settings: {{explainer: token_table, threshold: 0.9}}}}
 report: {{primary_explainer: token_table, primary_simulator: token_table}}
 tracking: {{uri: sqlite:///tracking/mlflow.db}}
+engine: {{max_workers: 2, threads: 1}}
 """
 
 
