@@ -131,6 +131,59 @@ def test_paths_of_answers_and_costs_are_under_the_project(tmp_path: Path, monkey
     assert lm["path"] == lm["lm"]["budget"]["path"] == str(tmp_path / ".cache" / "answers.sqlite")
 
 
+NO_PROBABILITIES = ("~simulator@simulators.all_at_once", "scoring.limits=null")
+BY_ID = "++lm.lm.marks={_target_: latentese.lm.marks.NextToken, ids_field: logprob_token_ids}"
+TOKENIZER = "tokenizer: {_target_: latentese.weights.hub.HubModel, id: Qwen/Qwen2.5-7B-Instruct, revision: main}"
+RENAMED = "++lm.lm.wire.renamed={max_tokens: max_completion_tokens, temperature: null, stop: null}"
+HOSTED = (
+    "lm=openai", "lm.lm.endpoint.base_url=https://api.openai.com/v1", "lm.lm.endpoint.model=gpt-4o-mini",
+    "lm.lm.endpoint.key_env=OPENAI_API_KEY", "lm.lm.budget.max_money=5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*HOSTED, "lm.lm.endpoint.allow_remote=true", *NO_PROBABILITIES),
+        (*HOSTED, "lm.lm.endpoint.allow_remote=true", RENAMED, *NO_PROBABILITIES),
+        ("lm=openai", "lm.lm.endpoint.model=any", "lm.lm.wire.prefix_fields={}", *NO_PROBABILITIES),
+        ("lm=vllm", "lm.lm.endpoint.model=any", BY_ID),
+        (
+            "lm=vllm",
+            "lm.lm.endpoint.model=any",
+            f"++lm.lm.prompts={{_target_: latentese.lm.prompts.TokenPrompts, {TOKENIZER}}}",
+        ),
+        ("lm=llamacpp", "lm.lm.endpoint.model=any", "lm.lm.limits.n_concurrent=2"),
+    ],
+)
+def test_the_commands_that_conf_shows_build(
+    command: tuple[str, ...], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+    params = composed_params(command)
+    for stage in (explain, score, refine):
+        stage.prepare(params, "latents")
+    assert "sk-secret" not in str(params)
+
+
+def test_a_configuration_that_would_send_text_away_stops_before_it_does(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+    with pytest.raises(
+        SettingError, match=r"allow_remote=False .* to https://api\.openai\.com/v1 .*; nothing was sent"
+    ):
+        explain.prepare(composed_params([*HOSTED, *NO_PROBABILITIES]), "latents")
+
+
+def test_a_chat_model_is_refused_where_probabilities_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(SettingError, match="a language model that tells probabilities"):
+        score.prepare(composed_params(["lm=openai", "lm.lm.endpoint.model=any"]), "latents")
+
+
 def test_a_file_that_runs_write_does_not_make_results_stale(tmp_path: Path) -> None:
     spec = OmegaConf.create(lm_spec("http://127.0.0.1:1/v1", tmp_path))
     (tmp_path / "answers.sqlite").write_text("x")
