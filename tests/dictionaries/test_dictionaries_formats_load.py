@@ -1,5 +1,7 @@
 """From a named checkpoint to a dictionary that is used as it is."""
 
+import os
+
 import pytest
 import torch
 from foreign_checkpoints import toy, toy_acts, write_openai, write_sparsify
@@ -95,6 +97,26 @@ def test_an_unknown_format_names_the_known_ones(tmp_path, format):
 def test_nothing_there_is_one_line(tmp_path, format):
     with pytest.raises(ArtifactError, match=rf"{tmp_path}/nothing.*(no such file|no artifact here)"):
         load_pretrained(format, str(tmp_path / "nothing"), d_model=6)
+
+
+class Malicious:
+    """Its pickle makes a folder when it is loaded."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("format", ["dictionary_learning", "openai"])
+def test_a_malicious_checkpoint_is_refused_and_not_run(tmp_path, format):
+    (tmp_path / "config.json").write_text('{"trainer": {"dict_class": "AutoEncoderTopK", "k": 3}}')
+    torch.save({"encoder.weight": torch.zeros(10, 6), "k": Malicious(tmp_path / "ran")}, tmp_path / "ae.pt")
+    path = tmp_path if format == "dictionary_learning" else tmp_path / "ae.pt"
+    with pytest.raises(ArtifactError, match=r"ae\.pt: refused: .* can run code when it is loaded"):
+        load_pretrained(format, str(path), d_model=6)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("format", WRITABLE)
