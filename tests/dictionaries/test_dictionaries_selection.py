@@ -243,7 +243,7 @@ def test_other_dtypes_take_torchs_own_way(monkeypatch, chunk_values):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
-@pytest.mark.parametrize("d_model", [1, 5, 576])
+@pytest.mark.parametrize("d_model", [1, 5, 576, 5000])
 def test_scores_bound_pre_activations_from_above(product, scale, d_model):
     tokens, rows = randn(64, d_model) * scale, randn(500, d_model, seed=1) * torch.logspace(-3, 3, 500)[:, None]
     operands = selection.Operands(tokens, rows, randn(500, seed=2) * scale)
