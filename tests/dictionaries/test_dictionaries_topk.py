@@ -181,6 +181,25 @@ def test_prepare_starts_at_the_median_with_matching_norms_and_a_tied_encoder():
     assert topk.variance.item() == pytest.approx((x - x.mean(0)).square().sum(1).mean().item(), rel=1e-5)
 
 
+def test_least_squares_start_has_the_least_error_of_all_scales():
+    sample, none_dead = random_acts(500), torch.zeros(N_LATENTS, dtype=torch.bool)
+    topk = TopK(D_MODEL, N_LATENTS, K, start="least_squares")
+    topk.prepare_(sample)
+
+    def fvu_at(factor: float) -> float:
+        with torch.no_grad():
+            topk.W_enc.mul_(factor)
+            fvu = topk.loss(sample, none_dead).fvu.item()
+            topk.W_enc.div_(factor)
+        return fvu
+
+    assert fvu_at(1.0) < min(fvu_at(0.95), fvu_at(1.05))
+    matched = TopK(D_MODEL, N_LATENTS, K)
+    matched.prepare_(sample)
+    assert topk.W_enc.norm() < matched.W_enc.norm()
+    assert fvu_at(1.0) < matched.loss(sample, none_dead).fvu.item()
+
+
 def test_fvu_of_a_dictionary_that_predicts_the_sample_mean_is_1():
     topk = TopK(D_MODEL, N_LATENTS, K)
     sample = random_acts(500)
@@ -222,6 +241,7 @@ def test_k_aux_defaults_to_the_power_of_two_nearest_to_half_the_width():
         ({"k_aux": 41}, r"dictionary.k_aux=41"),
         ({"n_latents": 0}, r"dictionary.n_latents=0"),
         ({"aux_coef": -1.0}, r"dictionary.aux_coef=-1.0"),
+        ({"start": "zero"}, r"dictionary.start='zero' is not allowed: one of \['norms', 'least_squares'\]"),
         ({"multi_coef": -1.0}, r"dictionary.multi_coef=-1.0"),
         ({"k": 11, "multi_coef": 0.125}, r"dictionary.multi_coef=0.125 is not allowed: 0, since 4 x k is more than"),
         ({"norm": "batch"}, r"dictionary.norm='batch'"),
