@@ -18,6 +18,7 @@ import csv
 import statistics
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import torch
 from topk_peers import Ours, Shape
-from topk_step import plant, seconds
+from topk_step import Clock, plant, seconds
 
 from latentese.dictionaries.token_order import ShuffledTokens
 from latentese.dictionaries.topk import TopK
@@ -45,10 +46,13 @@ def main() -> None:
     """Measure both curves, print and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu-time", action="store_true", help="for a busy machine, with --threads 1")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "bench")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    times = measure_times(arguments.rounds)
+    torch.set_num_threads(arguments.threads)
+    times = measure_times(arguments.rounds, time.process_time if arguments.cpu_time else time.perf_counter)
     print("\n  latents   ms per step   us per latent")
     for n_latents, ms in times:
         print(f"{n_latents:9,} {ms:13.1f} {1000 * ms / n_latents:15.2f}")
@@ -61,11 +65,11 @@ def main() -> None:
     draw(times, memory, arguments.out / "growth.svg")
 
 
-def measure_times(n_rounds: int) -> list[tuple[int, float]]:
+def measure_times(n_rounds: int, clock: Clock) -> list[tuple[int, float]]:
     """Milliseconds per step at each number of latents, median over the rounds."""
     batch = plant(BATCH_TOKENS)
     ours = [Ours(Shape(D_MODEL, n_latents, K, BATCH_TOKENS, n_rounds + 1, 1.0), batch) for n_latents in SIZES]
-    rounds = [[seconds(partial(one.step, batch)) for one in ours] for _ in range(n_rounds + 1)][1:]
+    rounds = [[seconds(partial(one.step, batch), clock) for one in ours] for _ in range(n_rounds + 1)][1:]
     columns = zip(*rounds, strict=True)
     return [(size, 1000 * statistics.median(column)) for size, column in zip(SIZES, columns, strict=True)]
 

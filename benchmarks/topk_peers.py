@@ -70,9 +70,11 @@ class Ours(Contestant):
 
     name = "latentese"
 
+    start = "least_squares"
+
     def __init__(self, shape: Shape, sample: Tensor) -> None:
         self._sample, self._batch = sample, sample
-        self._topk = TopK(shape.d_model, shape.n_latents, shape.k)
+        self._topk = TopK(shape.d_model, shape.n_latents, shape.k, start=self.start)
         # One more step than is taken: the last one would write a checkpoint.
         settings = TrainSettings(
             (shape.n_steps + 1) * shape.batch_tokens, shape.batch_tokens, lr=shape.lr, checkpoint_tokens=10**12
@@ -96,6 +98,13 @@ class Ours(Contestant):
     def reconstruct(self, acts: Tensor) -> Tensor:
         """Encode and decode."""
         return self._topk.decode(self._topk.encode(acts))
+
+
+class OursFromNorms(Ours):
+    """The same from the paper's start."""
+
+    name = "latentese, norms"
+    start = "norms"
 
 
 class OursInFp32(Ours):
@@ -253,4 +262,14 @@ class DictionaryLearning(Contestant):
         return recon
 
 
-CONTESTANTS = (Ours, OursInFp32, Sparsify, SparsifyAdam, SAELens, SAELensSparse, DictionaryLearning, Naive)
+CONTESTANTS = (
+    Ours,
+    OursFromNorms,
+    OursInFp32,
+    Sparsify,
+    SparsifyAdam,
+    SAELens,
+    SAELensSparse,
+    DictionaryLearning,
+    Naive,
+)
