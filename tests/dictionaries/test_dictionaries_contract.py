@@ -162,6 +162,23 @@ def test_prepare_starts_at_the_median_with_matching_norms_and_a_tied_encoder(nam
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)
+def test_the_least_squares_start_has_the_least_error(name):
+    dictionary, sample = AUTOENCODERS[name](start="least_squares"), random_acts(500)
+    dictionary.prepare_(sample)
+    centred = apply_norm(sample, "unit_norm").acts - dictionary.b_dec
+    recon = dense(dictionary, sample) @ dictionary.W_dec
+    left = [(centred - size * recon).square().sum().item() for size in (0.95, 1.0, 1.05)]
+    assert min(left) == left[1]
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, "topk"])
+def test_an_unknown_start_is_refused_in_one_line(name):
+    with pytest.raises(SettingError, match=r"dictionary.start='zero' is not allowed: one of") as error:
+        DICTIONARIES[name](start="zero")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
 def test_decoder_rows_lose_the_parallel_gradient_and_keep_unit_norm(name):
     dictionary = AUTOENCODERS[name]()
     dictionary.prepare_(random_acts(500))

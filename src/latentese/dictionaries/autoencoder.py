@@ -15,6 +15,8 @@ from latentese.dictionaries.losses import geometric_median, squared_error
 from latentese.dictionaries.norm import Norm, apply_norm, undo_norm
 from latentese.dictionaries.packing import pack_active
 from latentese.dictionaries.starting import check_sizes, draw_directions, variance_of
+from latentese.dictionaries.topk import STARTS
+from latentese.errors import SettingError
 
 N_START_TOKENS = 2048
 """Tokens of the sample on which the encoder's starting scale is fitted, all latents of each at once."""
@@ -34,17 +36,20 @@ class Autoencoder(Trainable):
         latents = select((x - b_dec) @ W_enc, b_enc)
         recon   = latents @ W_dec + b_dec
 
-    Rows of W_dec have unit norm. Start: b_dec at the geometric median of a sample, seeded random decoder rows, W_enc
-    their transpose, scaled so that reconstructions are as long as activations (Gao et al. 2024, appendix A).
+    Rows of W_dec have unit norm. All start as TopK does: b_dec at the geometric median of a sample, seeded random
+    decoder rows, W_enc their transpose, scaled as `start` says (see `topk.TopK`).
 
     A subclass says what `select` is and what a batch costs. Shapes: W_enc [d_model, n_latents], W_dec [n_latents,
     d_model]. norm: see `norm.apply_norm`.
     """
 
-    def __init__(self, d_model: int, n_latents: int, norm: Norm, seed: int) -> None:
+    def __init__(self, d_model: int, n_latents: int, norm: Norm, start: str, seed: int) -> None:
         super().__init__()
         check_sizes(d_model, n_latents, norm)
-        self.d_model, self.n_units, self.norm, self.seed = d_model, n_latents, norm, seed
+        if start not in STARTS:
+            raise SettingError("dictionary.start", start, f"one of {list(STARTS)}")
+        self.d_model, self.n_units, self.norm = d_model, n_latents, norm
+        self.start, self.seed = start, seed
         directions = draw_directions(n_latents, d_model, seed)
         self.W_dec = nn.Parameter(directions)
         # A transposed view: a latent is one contiguous row here too, as in TopK.
@@ -58,7 +63,8 @@ class Autoencoder(Trainable):
     @property
     def args(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"d_model": self.d_model, "n_latents": self.n_units, "norm": self.norm, "seed": self.seed}
+        sizes = {"d_model": self.d_model, "n_latents": self.n_units}
+        return sizes | {"norm": self.norm, "start": self.start, "seed": self.seed}
 
     @abstractmethod
     def _encode(self, x: Tensor) -> Encoded:
@@ -94,15 +100,13 @@ class Autoencoder(Trainable):
 
     @torch.no_grad()
     def prepare_(self, sample: Tensor) -> None:
-        """Start b_dec at the sample's geometric median and scale the encoder so that norms match."""
+        """Start b_dec at the sample's geometric median and scale the encoder as `start` says."""
         x = apply_norm(sample, self.norm).acts
         self.variance.copy_(variance_of(x, self.norm))
         self.b_dec.copy_(geometric_median(x))
         few = x[:N_START_TOKENS]
         self._start_selection_(few)
-        size = torch.linalg.vector_norm(self._encode(few).latents @ self.W_dec, dim=1).mean()
-        wanted = torch.linalg.vector_norm(few - self.b_dec, dim=1).mean()
-        self._scale_encoder_(wanted / size.clamp_min(1e-8))
+        self._scale_encoder_(STARTS[self.start](few - self.b_dec, self._encode(few).latents @ self.W_dec))
 
     def _start_selection_(self, x: Tensor) -> None:
         """Set what selection needs to know, from a sample and the encoder's directions; b_enc is 0."""

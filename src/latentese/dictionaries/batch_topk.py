@@ -45,9 +45,10 @@ class BatchTopK(Autoencoder):
         norm: Norm = "unit_norm",
         k_aux: int | None = None,
         aux_coef: float = 1 / 32,
+        start: str = "norms",
         seed: int = 0,
     ) -> None:
-        super().__init__(d_model, n_latents, norm, seed)
+        super().__init__(d_model, n_latents, norm, start, seed)
         check_k(k, n_latents)
         self.k, self.aux = k, auxk_loss(d_model, n_latents, k_aux, aux_coef)
         self.register_buffer("threshold", torch.zeros(()))

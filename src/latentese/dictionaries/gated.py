@@ -37,9 +37,10 @@ class Gated(Penalised):
         sparsity_coef: float = 0.02,
         target_l0: float | None = None,
         sparsity_warmup_tokens: int = 0,
+        start: str = "norms",
         seed: int = 0,
     ) -> None:
-        super().__init__(d_model, n_latents, norm, sparsity_coef, target_l0, sparsity_warmup_tokens, seed)
+        super().__init__(d_model, n_latents, norm, sparsity_coef, target_l0, sparsity_warmup_tokens, start, seed)
         self.r_mag = nn.Parameter(torch.zeros(n_latents))
         self.b_mag = nn.Parameter(torch.zeros(n_latents))
 

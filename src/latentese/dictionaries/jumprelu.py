@@ -57,9 +57,10 @@ class JumpReLU(Penalised):
         sparsity_coef: float = 1.0,
         target_l0: float | None = None,
         sparsity_warmup_tokens: int = 0,
+        start: str = "norms",
         seed: int = 0,
     ) -> None:
-        super().__init__(d_model, n_latents, norm, sparsity_coef, None, sparsity_warmup_tokens, seed)
+        super().__init__(d_model, n_latents, norm, sparsity_coef, None, sparsity_warmup_tokens, start, seed)
         check_target_l0(target_l0, n_latents)
         for name, value in (("start_threshold", start_threshold), ("bandwidth", bandwidth)):
             if not value > 0:

@@ -33,9 +33,10 @@ class Matryoshka(BatchTopK):
         norm: Norm = "unit_norm",
         k_aux: int | None = None,
         aux_coef: float = 1 / 32,
+        start: str = "norms",
         seed: int = 0,
     ) -> None:
-        super().__init__(d_model, n_latents, k, norm, k_aux, aux_coef, seed)
+        super().__init__(d_model, n_latents, k, norm, k_aux, aux_coef, start, seed)
         self.prefix_sizes = list(prefix_sizes)
         if not all(smaller < larger for smaller, larger in pairwise([0, *self.prefix_sizes, n_latents])):
             allowed = f"rising sizes in 1 to n_latents - 1 = {n_latents - 1}; the whole needs no mention"

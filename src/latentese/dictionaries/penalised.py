@@ -40,9 +40,10 @@ class Penalised(Autoencoder):
         sparsity_coef: float = 0.02,
         target_l0: float | None = None,
         sparsity_warmup_tokens: int = 0,
+        start: str = "norms",
         seed: int = 0,
     ) -> None:
-        super().__init__(d_model, n_latents, norm, seed)
+        super().__init__(d_model, n_latents, norm, start, seed)
         check_target_l0(target_l0, n_latents)
         self.sparsity = SparsityCoefficient(sparsity_coef, target_l0, sparsity_warmup_tokens)
         self._seen: tuple[Tensor, int] | None = None
