@@ -45,7 +45,7 @@ TRAINING = TrainSettings(
     log_every=10**9,
 )
 N_TEST = 100_000
-SCAN_SEED, SCAN_RATES = 100, (1e-3, 3e-3, 1e-2, 3e-2)
+SCAN_SEED, SCAN_RATES = 100, (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS = (0, 1, 2, 3, 4, 5)
 
 KINDS: Mapping[str, Callable[[int], Trainable]] = {
