@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def conf_sha256(conf: Path) -> str:
@@ -66,6 +66,9 @@ def _paths(tree: object) -> Iterator[Path]:
                 yield Path(tree[key])
             elif not OmegaConf.is_missing(tree, key):
                 yield from _paths(tree[key])
+    elif isinstance(tree, ListConfig):
+        for item in tree:
+            yield from _paths(item)
 
 
 # The current directory, not this file's: an experiment may run in a copy of the project.

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from flows import check, evaluate, explain, refine, report, sample, score, tokenize
 from flows.config import Params, build, compose, settings
-from flows.hydra_plugins.latentese_resolvers import conf_sha256
+from flows.hydra_plugins.latentese_resolvers import conf_sha256, local_files
 from latentese.dictionaries.formats.load import write_checkpoint
 from latentese.dictionaries.topk import TopK
 from latentese.dictionaries.train_settings import TrainSettings
@@ -60,6 +60,20 @@ def test_committed_params_are_the_composed_defaults(root: Path, monkeypatch: pyt
 def test_experiments_compose(root: Path, monkeypatch: pytest.MonkeyPatch, experiment: str) -> None:
     monkeypatch.chdir(root)
     assert params_of(f"experiment={experiment}")["study"] == experiment
+
+
+def test_all_evaluations_are_all_there_are(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    files = {file.stem for file in (root / "conf" / "evaluation").glob("*.yaml")}
+    assert set(params_of("experiment=evaluate_all")["evaluations"]) == files
+
+
+def test_files_in_a_list_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("weights")
+    group = {"series": [{"compute": 1e18, "source": {"path": str(tmp_path)}}]}
+    first = local_files(OmegaConf.create(group))
+    (tmp_path / "model.safetensors").write_text("other weights")
+    assert len({first, local_files(OmegaConf.create(group)), "none"}) == 3
 
 
 @pytest.mark.parametrize("choice", choices())
