@@ -63,7 +63,7 @@ class AblationSparsity:
     """T: the token and those after it; tokens too near the end of a context take no part."""
     batch_contexts: int = 8
     dtype: str = "float32"
-    """Of the subject's arithmetic here: differences of bfloat16 logits are rounding noise, which is not sparse."""
+    """Of the subject's arithmetic here: a difference of bfloat16 logits is largely rounding noise, which is dense."""
     n_boot: int = 1000
     level: float = 0.95
     seed: int = 0
