@@ -200,6 +200,21 @@ def test_least_squares_start_has_the_least_error_of_all_scales():
     assert fvu_at(1.0) < matched.loss(sample, none_dead).fvu.item()
 
 
+def test_an_untied_start_has_the_same_decoder_and_directions_of_its_own_that_match_norms_too():
+    tied, untied = TopK(D_MODEL, N_LATENTS, K), TopK(D_MODEL, N_LATENTS, K, tied_start=False)
+    assert torch.equal(tied.W_dec, untied.W_dec)
+    rows = untied.W_enc.t()
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(N_LATENTS))
+    assert (rows * untied.W_dec).sum(dim=1).abs().mean() < 0.5, "a latent does not read what it writes"
+    sample = random_acts(500)
+    untied.prepare_(sample)
+    encoded = untied.encode(sample)
+    centred = (untied.decode(encoded) - encoded.mean) / encoded.norm - untied.b_dec
+    x = apply_norm(sample, "unit_norm").acts
+    assert centred.norm(dim=1).mean().item() == pytest.approx((x - untied.b_dec).norm(dim=1).mean().item(), rel=1e-4)
+    assert TopK(**untied.args).tied_start is False
+
+
 def test_fvu_of_a_dictionary_that_predicts_the_sample_mean_is_1():
     topk = TopK(D_MODEL, N_LATENTS, K)
     sample = random_acts(500)
@@ -242,6 +257,10 @@ def test_k_aux_defaults_to_the_power_of_two_nearest_to_half_the_width():
         ({"n_latents": 0}, r"dictionary.n_latents=0"),
         ({"aux_coef": -1.0}, r"dictionary.aux_coef=-1.0"),
         ({"start": "zero"}, r"dictionary.start='zero' is not allowed: one of \['norms', 'least_squares'\]"),
+        (
+            {"tied_start": False, "start": "least_squares"},
+            r"dictionary.start='least_squares' .* norms, unless tied_start",
+        ),
         ({"multi_coef": -1.0}, r"dictionary.multi_coef=-1.0"),
         ({"k": 11, "multi_coef": 0.125}, r"dictionary.multi_coef=0.125 is not allowed: 0, since 4 x k is more than"),
         ({"norm": "batch"}, r"dictionary.norm='batch'"),

@@ -72,6 +72,7 @@ class TopK(Trainable):
 
     start: the encoder starts as the decoder's transpose, scaled so that reconstructions are as long as activations
     ("norms", the paper's), or so that their error is least ("least_squares"): smaller, and far better in short runs.
+    tied_start: if false it starts, scaled alike, at random directions of its own; more latents then die.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 (the settings of the YAML, flat)
@@ -84,6 +85,7 @@ class TopK(Trainable):
         aux_coef: float = 1 / 32,
         multi_coef: float = 0.0,
         start: str = "norms",
+        tied_start: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -92,14 +94,17 @@ class TopK(Trainable):
         check_norm(norm)
         if start not in STARTS:
             raise SettingError("dictionary.start", start, f"one of {list(STARTS)}")
+        if not tied_start and start != "norms":
+            raise SettingError("dictionary.start", start, "norms, unless tied_start: else the best scale may be 0")
         self.d_model, self.n_units, self.k, self.norm, self.seed = d_model, n_latents, k, norm, seed
-        self.multi_coef, self.start = multi_coef, start
+        self.multi_coef, self.start, self.tied_start = multi_coef, start, tied_start
         self.aux = AuxK(min(k_aux or 2 ** round(log2(d_model / 2)), n_latents), aux_coef)
-        directions = torch.randn(n_latents, d_model, generator=torch.Generator().manual_seed(seed))
-        directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+        generator = torch.Generator().manual_seed(seed)
+        directions = _draw_directions(n_latents, d_model, generator)
         self.W_dec = nn.Parameter(directions)
-        # Tied start. A transposed view, so that a latent is one contiguous row here too (see kernels).
-        self.W_enc = nn.Parameter(directions.clone().t())
+        # A transposed view, so that a latent is one contiguous row here too (see kernels).
+        read = directions.clone() if tied_start else _draw_directions(n_latents, d_model, generator)
+        self.W_enc = nn.Parameter(read.t())
         self.b_enc = nn.Parameter(torch.zeros(n_latents))
         self.b_dec = nn.Parameter(torch.zeros(d_model))
         self.register_buffer("variance", torch.ones(()))
@@ -111,7 +116,8 @@ class TopK(Trainable):
         """Constructor arguments."""
         sizes = {"d_model": self.d_model, "n_latents": self.n_units, "k": self.k}
         coefs = {"k_aux": self.aux.k, "aux_coef": self.aux.coef, "multi_coef": self.multi_coef}
-        return sizes | {"norm": self.norm} | coefs | {"start": self.start, "seed": self.seed}
+        starts = {"start": self.start, "tied_start": self.tied_start}
+        return sizes | {"norm": self.norm} | coefs | starts | {"seed": self.seed}
 
     @torch.no_grad()
     def encode(self, acts: Tensor) -> UnitActs:
@@ -202,6 +208,13 @@ class TopK(Trainable):
     def after_step_(self) -> None:
         """Bring decoder rows back to unit norm."""
         self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True))
+
+
+def _draw_directions(n_latents: int, d_model: int, generator: torch.Generator) -> Tensor:
+    """Random unit rows [n_latents, d_model]."""
+    directions = torch.randn(n_latents, d_model, generator=generator)
+    directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+    return directions
 
 
 def _check_coefs(aux_coef: float, multi_coef: float, n_latents: int, k: int) -> None:
