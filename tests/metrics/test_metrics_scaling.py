@@ -159,6 +159,13 @@ def test_predictions_outside_the_fitted_range_are_marked() -> None:
     assert fit.ranges == {"n_latents": (256, 4096), "k": (8, 64)}
 
 
+def test_a_prediction_does_not_depend_on_what_else_is_asked() -> None:
+    fit = fit_law(LEVELLING, points_of(LEVELLING, (0.5, -0.4, -3.0), widths(), noise=0.01), BOOTSTRAP)
+    together = predict(fit, widths([300, 3000, 30000]))
+    alone = pl.concat([predict(fit, widths([n])) for n in (300, 3000, 30000)])
+    assert together.rows() == [pytest.approx(row) for row in alone.rows()]
+
+
 def test_held_out_points_are_predicted_and_never_fitted() -> None:
     points = points_of(JOINT_LAW, PAPER, grid())
     apart = (pl.col("n_latents") == 4096) & (pl.col("k") == 64) | (pl.col("n_latents") == 512) & (pl.col("k") == 16)

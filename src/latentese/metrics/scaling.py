@@ -105,7 +105,8 @@ def predict(fit: Fit, points: pl.DataFrame) -> pl.DataFrame:
     low = high = np.full(points.height, np.nan)
     if len(fit.resampled):
         logs = _log_loss(terms, fit.resampled)
-        drawn = np.random.default_rng([fit.seed, 1]).choice(fit.points["residual"].to_numpy(), logs.shape)
+        # One draw for all points, so that a prediction does not depend on what else is asked.
+        drawn = np.random.default_rng([fit.seed, 1]).choice(fit.points["residual"].to_numpy(), (len(logs), 1))
         tail = (1 - fit.level) / 2
         spread = logs + _widening(n_runs, n_parameters, fit.level) * drawn
         low, high = np.exp(np.quantile(spread, [tail, 1 - tail], axis=0))

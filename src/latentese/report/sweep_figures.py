@@ -27,6 +27,8 @@ def write_law_figure(fitted: FittedCells, loss: str, path: Path) -> None:
 
 
 def _draw(figure: Figure, fitted: FittedCells, loss: str) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     x, lines = _axes_of(fitted)
     for number, line in enumerate(lines):
@@ -35,7 +37,12 @@ def _draw(figure: Figure, fitted: FittedCells, loss: str) -> None:
         _draw_points(above, below, fitted, x, line, color)
     below.axhline(0, color=WRONG, lw=0.8, zorder=0)
     above.set(xscale="log", yscale="log", ylabel=loss, title=fitted.fit.law.name)
+    # Losses of a sweep seldom span a power of ten, where a logarithmic axis has its own ticks.
+    above.yaxis.set(major_locator=MaxNLocator(6), minor_locator=NullLocator(), major_formatter="{x:g}")
     below.set(xlabel=LABELS.get(x, x), ylabel="residual")
+    if x != "compute":
+        below.set_xticks(_values(fitted, x), [f"{value:g}" for value in _values(fitted, x)])
+        below.xaxis.set_minor_locator(NullLocator())
     above.plot([], [], "o", color=WRONG, label="fitted")
     if fitted.held_out.points.height:
         above.plot([], [], "o", color=WRONG, mfc="white", label="held out")
@@ -51,8 +58,16 @@ def _axes_of(fitted: FittedCells) -> tuple[str, list[dict[str, Any]]]:
     others = [name for name in inputs if name != x]
     if not others:
         return x, [{}]
-    both = pl.concat([table.select(others) for table in (fitted.fit.points, fitted.held_out.points)])
-    return x, both.unique().sort(others).to_dicts()
+    return x, _both(fitted, others).unique().sort(others).to_dicts()
+
+
+def _values(fitted: FittedCells, x: str) -> list[float]:
+    return sorted({float(value) for value in _both(fitted, [x])[x]})
+
+
+def _both(fitted: FittedCells, columns: list[str]) -> pl.DataFrame:
+    """Columns of the fitted points and of those held out."""
+    return pl.concat([table.select(columns) for table in (fitted.fit.points, fitted.held_out.points)])
 
 
 def _of_line(points: pl.DataFrame, line: dict[str, Any]) -> pl.DataFrame:
