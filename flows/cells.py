@@ -21,7 +21,7 @@ from flows.paths import SWEEPS
 from flows.places import Place, place_of
 from flows.plan import Cell, Pass, Plan, plan_sweep
 from latentese.dictionaries.train_settings import TrainSettings
-from latentese.errors import SettingError
+from latentese.errors import ArtifactError, SettingError
 from latentese.store.artifact import MANIFEST
 from latentese.store.files import sha256_file, sha256_json
 
@@ -53,9 +53,7 @@ class Cells:
 
     def missing(self, cell: Cell) -> list[str]:
         """Name what a cell lacks: its dictionary, evaluations."""
-        return [
-            artifact for artifact in (DICTIONARY, *self.plan.settings.evaluations) if self.is_missing(cell, artifact)
-        ]
+        return [artifact for artifact in (DICTIONARY, *cell.evaluations) if self.is_missing(cell, artifact)]
 
     def mark(self, cell: Cell, artifact: str) -> None:
         """Note that it is there."""
@@ -69,7 +67,7 @@ class Cells:
     @cached_property
     def _activations(self) -> Mapping[str, str]:
         """Identity of each source's activations."""
-        return {source: sha256_file(place.activations / MANIFEST) for source, place in self.places.items()}
+        return {source: _identity(place.activations) for source, place in self.places.items()}
 
     @cached_property
     def _subjects(self) -> Mapping[str, Any]:
@@ -84,6 +82,12 @@ class Cells:
             ]
             for source, params in all_params.items()
         }
+
+
+def _identity(artifact: Path) -> str:
+    if not (artifact / MANIFEST).is_file():
+        raise ArtifactError(artifact / MANIFEST, "missing, so there is no artifact here; see sweep.sources")
+    return sha256_file(artifact / MANIFEST)
 
 
 def train_pass(cells: Cells, one: Pass) -> None:
@@ -107,13 +111,13 @@ def measure(cells: Cells, cell: Cell) -> None:
     from latentese.subject.model import SubjectChoice
 
     place = cells.places[cell.source]
-    for name, spec in cells.plan.settings.evaluations.items():
+    for name in cell.evaluations:
         if cells.is_missing(cell, name):
             params = place.read_params()
             subject = SubjectChoice(
                 build_once(params["subject"], "subject"), params["capture"]["dtype"], params["capture"]["device"]
             )
-            evaluation = build_once(spec, f"sweep.evaluations.{name}")
+            evaluation = build_once(cells.plan.settings.evaluations[name], f"sweep.evaluations.{name}")
             dictionary, out = cells.folder(cell, DICTIONARY), cells.folder(cell, name)
             evaluate(place.contexts, place.activations, dictionary, subject, {name: evaluation}, out)
             cells.mark(cell, name)

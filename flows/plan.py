@@ -53,10 +53,12 @@ class SweepSettings:
     """Specs by name, as in conf/dictionary/."""
     training: Mapping[str, Any]
     evaluations: Mapping[str, Mapping[str, Any]]
-    """Specs by name, as in conf/evaluation/: what is measured on every cell."""
+    """Specs by name, as in conf/evaluation/: what is measured on cells."""
     grids: tuple[Mapping[str, Any], ...]
     """Cells are the products of each grid's lists, each cell once. An axis sets every setting of its name."""
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"here": {}})
+    measured_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By evaluation, which cells it is measured on: those that match a pattern; all where none is given."""
     held_out: tuple[Mapping[str, Any], ...] = ()
     """Cells that match one of these are trained and measured, and used in no fit."""
     per_pass: int = 8
@@ -85,6 +87,8 @@ class Cell:
     dictionary: Mapping[str, Any]
     """Its spec."""
     training: Mapping[str, Any]
+    evaluations: tuple[str, ...]
+    """What is measured on it."""
     held_out: bool
 
     @property
@@ -183,7 +187,8 @@ def _cell(point: Point, chosen: SweepSettings) -> Cell:
             if key in group:
                 group[key] = value
     held_out = any(matches(point, pattern) for pattern in chosen.held_out)
-    return Cell(point_name(point, chosen.sources), point, spec, training, held_out)
+    measured = tuple(name for name in chosen.evaluations if matches(point, chosen.measured_on.get(name, {})))
+    return Cell(point_name(point, chosen.sources), point, spec, training, measured, held_out)
 
 
 def _passes(cells: Sequence[Cell], chosen: SweepSettings) -> Iterator[Pass]:
@@ -204,6 +209,8 @@ def _passes(cells: Sequence[Cell], chosen: SweepSettings) -> Iterator[Pass]:
 
 def _check_patterns(chosen: SweepSettings, cells: Sequence[Cell]) -> None:
     """Refuse an empty sweep, and patterns that match nothing: a misspelt one would hold nothing out, silently."""
+    for name in set(chosen.measured_on) - set(chosen.evaluations):
+        raise SettingError(f"sweep.measured_on.{name}", chosen.measured_on[name], f"of {', '.join(chosen.evaluations)}")
     if not cells:
         raise SettingError("sweep.grids", list(chosen.grids), "at least one grid with a value on every axis")
     for number, pattern in enumerate(chosen.held_out):

@@ -37,6 +37,7 @@ from flows.server import running_server
 from flows.sources import bring_up_to_date
 from flows.sweep_results import Results
 from latentese.errors import LatenteseError
+from latentese.store.artifact import locked
 from latentese.store.files import write_text
 
 OWN = ("sweep", "claims")
@@ -45,20 +46,21 @@ OWN = ("sweep", "claims")
 # What a child says, and stops, where the child of a flow that was killed is still at work.
 WRITTEN = "another process is writing it"
 
+LOOK = "what is missing"
+
 
 class Sweep:
     """One run of a sweep: its steps, and what each does. A step returns its verdict, `ran` or `unchanged`."""
 
     def __init__(self, choice: str, overrides: Sequence[str]) -> None:
         self.overrides = [word for word in overrides if word.lstrip("+~").partition("=")[0].split(".")[0] not in OWN]
-        text = compose([choice, *overrides])
-        self.params: Params = parse_yaml(text)
+        self.text = compose([choice, *overrides])
+        self.params: Params = parse_yaml(self.text)
         self.plan: Plan = plan_sweep(self.params)
         self.engine = settings(Engine, self.params["engine"], "engine")
         self.cells = Cells(self.plan)
         self.results = Results(self.cells, tracking_uri(self.params), self.params["tracking"]["experiment"])
         self.missing: Mapping[str, list[str]] = {}
-        write_text(text, self.plan.params_file)
 
     def needs(self) -> dict[str, list[str]]:
         """Name every step, in order, and what it waits for.
@@ -66,17 +68,17 @@ class Sweep:
         A pass waits for the cells of an earlier one, so that they are in MLflow before all passes are through.
         """
         needs: dict[str, list[str]] = {f"activations of {source}": [] for source in self.plan.sources}
-        needs["look"] = list(needs)
+        needs[LOOK] = list(needs)
         passes = self.plan.passes
         for one, earlier in zip(passes, [None] * self.engine.max_workers + list(passes), strict=False):
-            needs[f"train {one.name}"] = [cell.name for cell in earlier.cells] if earlier else ["look"]
+            needs[f"train {one.name}"] = [cell.name for cell in earlier.cells] if earlier else [LOOK]
             needs |= {cell.name: [f"train {one.name}"] for cell in one.cells}
         needs["results"] = [cell.name for cell in self.plan.cells]
         return needs
 
     def steps(self) -> dict[str, Callable[[], str]]:
         """Give what each step does."""
-        steps: dict[str, Callable[[], str]] = {"look": self.look, "results": self.results.write}
+        steps: dict[str, Callable[[], str]] = {LOOK: self.look, "results": self.results.write}
         for source in self.plan.sources:
             steps[f"activations of {source}"] = partial(self.bring_up_to_date, source)
         for one in self.plan.passes:
@@ -148,7 +150,8 @@ def sweep(choice: str, overrides: Sequence[str] = (), name: str = "sweep") -> St
 def run_sweep(choice: str, overrides: Sequence[str]) -> Sweep:
     """Run a sweep as a flow; raises LatenteseError with the first failure's line."""
     prepared = Sweep(choice, overrides)  # a wrong setting stops here, before a server starts
-    with running_server():
+    with locked(prepared.plan.folder / "lock", prepared.plan.folder), running_server():
+        write_text(prepared.text, prepared.plan.params_file)
         state = sweep(choice, overrides, name=" ".join([prepared.plan.settings.name, *overrides]), return_state=True)
     if not state.is_completed():
         raise LatenteseError(state.message or f"the run ended as {state.name}")

@@ -93,7 +93,7 @@ class Results:
     def row(self, cell: Cell) -> dict[str, Any]:
         """Read one cell's row of the table."""
         figures: dict[str, float] = {}
-        for name in self.plan.settings.evaluations:
+        for name in cell.evaluations:
             artifact = open_artifact(self.cells.folder(cell, name), "evaluation")
             figures |= dict(flat_metrics(json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))))
         wanted = [self.plan.settings.loss, *self.plan.settings.shown]
@@ -127,7 +127,7 @@ class Results:
         return curves
 
     def _keys(self, cell: Cell) -> list[str]:
-        return [self.cells.key(cell, artifact) for artifact in (DICTIONARY, *self.plan.settings.evaluations)]
+        return [self.cells.key(cell, artifact) for artifact in (DICTIONARY, *cell.evaluations)]
 
     def _key(self) -> str:
         """Identity of the sweep: what it says, and what its cells were made from."""

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from flows.publish import flat_metrics, pipeline_key
 from latentese.errors import LatenteseError
-from latentese.tracking import COMPLETE_TAG, Curve, PipelineRun, publish_run, runs_page
+from latentese.tracking import COMPLETE_TAG, PARENT_TAG, Curve, PipelineRun, begin_run, publish_run, runs_page
 
 LOCK = """\
 schema: '2.0'
@@ -78,6 +78,28 @@ def test_half_written_run_is_written_anew(tmp_path: Path, uri: str) -> None:
     assert second != first
     experiment = client.get_experiment_by_name("latentese")
     assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [second]
+
+
+def test_a_begun_run_is_found_again_and_completed_in_place(tmp_path: Path, uri: str) -> None:
+    begun = begin_run("abc", "sweep", uri, "latentese")
+    assert begin_run("abc", "sweep", uri, "latentese") == begun
+    client = MlflowClient(uri)
+    assert client.get_run(begun).info.status == "RUNNING"
+    child = publish_run(replace(run_of(tmp_path), key="cell", tags={PARENT_TAG: begun}), uri, "latentese")
+    assert publish_run(run_of(tmp_path), uri, "latentese") == begun, "what was begun under this key is completed"
+    run = client.get_run(begun)
+    assert (run.info.status, run.data.metrics["latents/fvu"]) == ("FINISHED", 0.25)
+    assert begin_run("abc", "sweep", uri, "latentese") == begun, "a complete one is found too"
+    assert client.get_run(child).data.tags["mlflow.parentRunId"] == begun
+
+
+def test_a_child_moves_below_another_parent(tmp_path: Path, uri: str) -> None:
+    parents = [begin_run(key, key, uri, "latentese") for key in ("one", "other")]
+    children = {
+        publish_run(replace(run_of(tmp_path), tags={PARENT_TAG: parent}), uri, "latentese") for parent in parents
+    }
+    (child,) = children
+    assert MlflowClient(uri).get_run(child).data.tags["mlflow.parentRunId"] == parents[1]
 
 
 def test_two_processes_may_create_the_database_at_once(tmp_path: Path, uri: str) -> None:

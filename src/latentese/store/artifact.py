@@ -129,7 +129,7 @@ def open_draft(out: Path, kind: str, inputs: Mapping[str, Artifact], settings: M
     key = sha256_json([kind, VERSIONS[kind], input_hashes, settings, code_sha256()])[:16]
     room = out.parent / ".scratch" / out.name
     room.mkdir(parents=True, exist_ok=True)
-    with _locked(room / "lock", out):
+    with locked(room / "lock", out):
         for other in room.iterdir():
             if other.is_dir() and other.name != key:
                 shutil.rmtree(other)
@@ -139,7 +139,9 @@ def open_draft(out: Path, kind: str, inputs: Mapping[str, Artifact], settings: M
 
 
 @contextmanager
-def _locked(lock: Path, out: Path) -> Iterator[None]:
+def locked(lock: Path, out: Path) -> Iterator[None]:
+    """Hold the lock file of `out`, or stop with one line when another process holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
