@@ -1,4 +1,4 @@
-"""A whole toy sweep through the real Prefect, DVC and MLflow: killed, resumed, run again for nothing, extended."""
+"""Whole toy sweeps through the real Prefect, DVC and MLflow: killed, resumed, run again, extended; and claims."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.packaged]
 SWEEP = ("flows.sweep", "toy", "experiment=planted", "training.batch_tokens=64", "training.checkpoint_tokens=640")
 N_CELLS = 15
 STEPS = N_CELLS + 3 + 3
-"""Cells, passes; activations, look, results."""
+"""Cells, passes; activations, what is missing, results."""
 PATIENCE_SECONDS = 120
 
 
@@ -172,3 +172,46 @@ def test_a_mistake_stops_with_one_line_before_anything_is_trained(project: Proje
     (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert error == "error: dictionary.k=9 is not allowed: 1 to n_latents=8"
     assert "Traceback" not in printed
+
+
+def test_activations_that_are_not_there_are_one_line(project: Project) -> None:
+    given = ("+sweep.sources.here.contexts=/nowhere/contexts", "+sweep.sources.here.activations=/nowhere/activations")
+    printed = project.python(*SWEEP, "+sweep.sources={here: {}}", *given, code=2)
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: /nowhere/activations/manifest.json: missing, so there is no artifact here")
+
+
+CLAIMS = ("flows.claims", "toy", "experiment=planted", "training.batch_tokens=64", "training.checkpoint_tokens=640")
+
+
+def fvu_of(project: Project, n_latents: int, seed: int) -> float:
+    cell = f"topk,n_latents={n_latents},k=2,n_tokens=5120,seed={seed}"
+    metrics = project.root / "artifacts/sweeps/claims-toy" / cell / "reconstruction/metrics.json"
+    return float(json.loads(metrics.read_text())["reconstruction"]["fvu"])
+
+
+def test_claims_are_judged_by_the_cells_artifacts(project: Project) -> None:
+    printed = project.python(*CLAIMS)
+    folder = project.root / "reports/sweeps/claims-toy"
+    assert "| More latents leave less unexplained (every paper) | fvu |" in printed
+    assert (folder / "claims.md").read_text().strip() in printed
+    said = json.loads((folder / "claims.json").read_text())
+    fvu = {
+        arm: [fvu_of(project, n_latents, seed) for seed in (0, 1)] for arm, n_latents in (("wide", 16), ("narrow", 8))
+    }
+    assert said["figures"]["fvu"]["wide"] == fvu["wide"]
+    found = said["claims"]["wider_is_better"]
+    assert found["found"]["value"] == pytest.approx((sum(fvu["narrow"]) - sum(fvu["wide"])) / 2)
+    assert found["n_documents"] > 1
+    opposite = {"held": "did not hold", "did not hold": "held", "undecided": "undecided"}
+    assert said["claims"]["wider_is_worse"]["verdict"] == opposite[found["verdict"]]
+    assert said["claims"]["wider_is_worse"]["found"] == found["found"]
+
+
+def test_claims_judged_again_are_the_same_and_train_nothing(project: Project) -> None:
+    folder = project.root / "reports/sweeps/claims-toy"
+    before, runs = {file: file.read_bytes() for file in folder.glob("claims.*")}, len(runs_of(project))
+    printed = project.python(*CLAIMS)
+    assert "steps: 1 ran" in printed, "only the results of the sweep are written again"
+    assert {file: file.read_bytes() for file in folder.glob("claims.*")} == before
+    assert len(runs_of(project)) == runs

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from latentese.metrics.intervals import Interval
 from latentese.metrics.laws import Law
 from latentese.metrics.scaling import LOSS
 from latentese.metrics.sweeps import FitSettings, FittedCells
+from latentese.report.markdown import markdown_table, number_text
 from latentese.report.sweep_figures import write_law_figure
 from latentese.store.files import write_json, write_text
 
@@ -61,7 +63,7 @@ def _fit_json(fitted: FittedCells | str, settings: FitSettings) -> dict[str, Any
         "level": fit.level,
         "n_cells": fit.points.height,
         "r2": fit.r2,
-        "largest_residual": fit.points["residual"].abs().max(),
+        "largest_residual": _largest(fit.points["residual"]),
         "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
         "points": fit.points.to_dicts(),
         "held_out": {
@@ -73,6 +75,10 @@ def _fit_json(fitted: FittedCells | str, settings: FitSettings) -> dict[str, Any
         },
         "still_falling": fitted.falling._asdict() if fitted.falling else None,
     }
+
+
+def _largest(residuals: pl.Series) -> float:
+    return float(np.abs(residuals.to_numpy()).max())
 
 
 def formula(law: Law) -> str:
@@ -109,8 +115,8 @@ def _law_section(findings: SweepFindings, name: str) -> str:
     frontier = ", on the frontier of compute" if settings.frontier else ""
     lines = [
         f"`{formula(fit.law)}`, fitted to {fit.points.height} cells ({where}{frontier}): "
-        f"R² {_number(fit.r2)}, largest residual {_number(fit.points['residual'].abs().max())}.",
-        _table(
+        f"R² {number_text(fit.r2)}, largest residual {number_text(_largest(fit.points['residual']))}.",
+        markdown_table(
             ["parameter", "value", f"{fit.level:.0%} interval"], [_parameter(*item) for item in fit.parameters.items()]
         ),
         _held_out_text(fitted),
@@ -124,7 +130,7 @@ def _law_section(findings: SweepFindings, name: str) -> str:
 
 
 def _parameter(name: str, interval: Interval) -> list[str]:
-    return [name, _number(interval.value), _edges(interval.low, interval.high)]
+    return [name, number_text(interval.value), _edges(interval.low, interval.high)]
 
 
 def _held_out_text(fitted: FittedCells) -> str:
@@ -134,16 +140,16 @@ def _held_out_text(fitted: FittedCells) -> str:
     rows = [
         [
             f"`{row['run']}`",
-            _number(row[LOSS]),
-            f"{_number(row['predicted'])} {_edges(row['low'], row['high'])}",
+            number_text(row[LOSS]),
+            f"{number_text(row['predicted'])} {_edges(row['low'], row['high'])}",
             f"{row['relative_error']:+.1%}",
             "outside" if row["extrapolated"] else "inside",
         ]
         for row in points.iter_rows(named=True)
     ]
     error, r2 = fitted.held_out.relative_error, fitted.held_out.r2
-    summary = f"Held out: {points.height} cells, mean relative error {error:.1%}, R² {_number(r2)}."
-    return f"{summary}\n\n{_table(['held-out cell', 'measured', 'predicted', 'error', 'fitted range'], rows)}"
+    summary = f"Held out: {points.height} cells, mean relative error {error:.1%}, R² {number_text(r2)}."
+    return f"{summary}\n\n{markdown_table(['held-out cell', 'measured', 'predicted', 'error', 'fitted range'], rows)}"
 
 
 def _cells_table(findings: SweepFindings) -> str:
@@ -153,21 +159,12 @@ def _cells_table(findings: SweepFindings) -> str:
         [*(_cell(row[column]) for column in columns), "held out" if row["held_out"] else ""]
         for row in findings.cells.iter_rows(named=True)
     ]
-    return _table([findings.loss if column == LOSS else column for column in columns] + [""], rows)
+    return markdown_table([findings.loss if column == LOSS else column for column in columns] + [""], rows)
 
 
 def _cell(value: object) -> str:
-    return _number(value) if isinstance(value, float) else "-" if value is None else str(value)
-
-
-def _number(value: object) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return number_text(value) if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _edges(low: float | None, high: float | None) -> str:
-    return "(no interval)" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "(no interval)" if low is None or high is None else f"[{number_text(low)}, {number_text(high)}]"

@@ -1,0 +1,16 @@
+"""Tables in Markdown, for pages that are read as text too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table; a bar within a cell is escaped."""
+    lines = [list(columns), ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number_text(value: float | None) -> str:
+    """Write a number with four digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.4g}"
