@@ -174,6 +174,31 @@ def test_a_mistake_stops_with_one_line_before_anything_is_trained(project: Proje
     assert "Traceback" not in printed
 
 
+def test_another_hookpoint_is_read_in_a_copy_and_this_checkout_stays(project: Project, said: str) -> None:
+    before = (project.root / "params.yaml").read_bytes()
+    printed = project.python(
+        *SWEEP,
+        "sweep.name=deeper",
+        "+sweep.sources={here: {overrides: []}, deeper: {overrides: [targets.latents.hookpoint=layers.1.resid_post]}}",
+        "sweep.grids=[{source: [here, deeper], n_latents: [8, 12], k: [2], n_tokens: [2560], seed: [0]}]",
+        "sweep.held_out=[]",
+        "~sweep.fits",
+    )
+    assert "Task run 'activations of here' - Finished in state Unchanged" in printed
+    assert "Task run 'activations of deeper' - Finished in state Ran" in printed
+    assert (project.root / "params.yaml").read_bytes() == before
+    inputs = {}
+    for source, root in (("here", project.root), ("deeper", project.root / ".scratch/sources/deeper/deeper")):
+        (activations,) = (root / "artifacts/activations").glob(f"layers-{int(source == 'deeper')}-resid_post")
+        manifest = json.loads((activations / "manifest.json").read_text())
+        assert manifest["settings"]["hookpoint"] == f"layers.{int(source == 'deeper')}.resid_post"
+        cell = project.root / "artifacts/sweeps/deeper" / f"{source},topk,n_latents=8,k=2,n_tokens=2560,seed=0"
+        for artifact in ("dictionary", "reconstruction"):
+            inputs[source] = json.loads((cell / artifact / "manifest.json").read_text())["inputs"]["activations"]
+            assert inputs[source] == sha256_file(activations / "manifest.json")
+    assert inputs["here"] != inputs["deeper"]
+
+
 def test_activations_that_are_not_there_are_one_line(project: Project) -> None:
     given = ("+sweep.sources.here.contexts=/nowhere/contexts", "+sweep.sources.here.activations=/nowhere/activations")
     printed = project.python(*SWEEP, "+sweep.sources={here: {}}", *given, code=2)
