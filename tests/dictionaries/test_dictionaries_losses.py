@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from latentese.dictionaries.losses import fvu, geometric_median, normalised_error, squared_error
+from latentese.dictionaries.losses import (
+    batch_mean,
+    divided_batch,
+    fvu,
+    geometric_median,
+    normalised_error,
+    squared_error,
+)
 
 ACTS = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0]])
 
@@ -26,6 +33,25 @@ def test_normalised_error_of_equal_tokens_is_0_not_nan():
     same = torch.ones(3, 2)
     assert normalised_error(same, same).item() == 0.0
     assert normalised_error(same, torch.zeros(3, 2)).item() == 0.0
+
+
+def test_of_a_divided_batch_errors_add_up_to_that_of_the_whole():
+    # Tokens 0 and 2 are this process's, of which a second one has 4 and 6: batch mean 3, variance (9 + 1 + 1 + 9) / 4.
+    mine, others = torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0]])
+    asked: list[float] = []
+
+    def gather(rows: torch.Tensor) -> torch.Tensor:
+        """The other process answers with its mean, 5, and with its squared distance from 3, (1 + 9) / 2."""
+        asked.append(rows.item())
+        return torch.cat([rows, torch.tensor([[5.0]]) if len(asked) == 1 else torch.tensor([5.0])])
+
+    with divided_batch(gather):
+        error = normalised_error(mine, torch.zeros(2, 1))
+    assert asked == [1.0, 5.0]  # this one's mean and squared distance
+    assert error.item() == pytest.approx((0 + 4) / 2 / 5)
+    whole = normalised_error(torch.cat([mine, others]), torch.zeros(4, 1))
+    assert whole.item() == pytest.approx((error.item() + (16 + 36) / 2 / 5) / 2)
+    assert batch_mean(torch.tensor(7.0)).item() == 7.0, "and outside, one process has the whole batch"
 
 
 def test_geometric_median_ignores_an_outlier():

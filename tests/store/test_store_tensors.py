@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from latentese.store.tensors import TensorSpec, write_tensors
@@ -36,3 +37,13 @@ def test_pieces_that_do_not_add_up_leave_nothing(pieces: list[tuple[str, torch.T
     with pytest.raises(ValueError, match=r"t\.safetensors"):
         write_tensors({"a": TensorSpec(torch.float32, (2, 2))}, pieces, tmp_path / "t.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_notes_and_wide_numbers_are_kept(tmp_path: Path) -> None:
+    numbers = {"step": torch.tensor(2**40), "logs": torch.tensor([[0.1, 1e300]], dtype=torch.float64)}
+    specs = {name: TensorSpec(tensor.dtype, tuple(tensor.shape)) for name, tensor in numbers.items()}
+    write_tensors(specs, numbers.items(), tmp_path / "t.safetensors", {"made_from": "größer"})
+    with safe_open(tmp_path / "t.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "made_from": "größer"}
+        for name, tensor in numbers.items():
+            assert torch.equal(file.get_tensor(name), tensor)

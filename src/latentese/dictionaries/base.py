@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -85,3 +86,41 @@ class Trainable(Dictionary):
 
     def after_step_(self) -> None:
         """Restore constraints on the weights after the optimiser's step."""
+
+    def clip_gradients_(self, limit: float) -> None:
+        """Shrink all gradients together to this Euclidean norm, where they are larger."""
+        nn.utils.clip_grad_norm_(self.parameters(), limit)
+
+
+class Learner(Protocol):
+    """What training needs of a dictionary, or of the part of one that a process trains (see `processes`)."""
+
+    n_units: int
+    """Units of the whole dictionary."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Weights that this process trains."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All tensors of this process by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Copy such tensors into this process's."""
+
+    def prepare_(self, sample: Tensor) -> None:
+        """See `Trainable`; every process starts alike."""
+
+    def loss(self, acts: Tensor, dead: Tensor) -> Loss:
+        """Loss of this process's tokens, with figures of the whole batch and of all units."""
+
+    def before_step_(self) -> None:
+        """See `Trainable`; gradients become those of the whole batch."""
+
+    def clip_gradients_(self, limit: float) -> None:
+        """See `Trainable`."""
+
+    def after_step_(self) -> None:
+        """See `Trainable`."""

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
+
+Gather = Callable[[Tensor], Tensor]
+"""From rows [n, ...] of this process to those of all that hold tokens of one batch."""
+
+_gather: ContextVar[Gather] = ContextVar("gather", default=lambda rows: rows)
+
+
+@contextmanager
+def divided_batch(gather: Gather) -> Iterator[None]:
+    """Let losses within know that each process holds an equal share of the batch's tokens."""
+    token = _gather.set(gather)
+    try:
+        yield
+    finally:
+        _gather.reset(token)
+
+
+def batch_mean(mean: Tensor) -> Tensor:
+    """Turn a mean over this process's tokens into that over the whole batch; a constant, without gradient.
+
+    The same bits where one process holds the whole batch.
+    """
+    whole: Tensor = _gather.get()(mean.detach().unsqueeze(0)).mean(dim=0)
+    return whole
 
 
 def squared_error(acts: Tensor, recon: Tensor) -> Tensor:
@@ -22,9 +50,12 @@ def fvu(acts: Tensor, recon: Tensor, mean: Tensor) -> Tensor:
 
 
 def normalised_error(acts: Tensor, recon: Tensor) -> Tensor:
-    """Squared error relative to the variance of `acts` within the batch; 0 where that variance is 0 (no NaN)."""
-    ratio = squared_error(acts, recon) / squared_error(acts, acts.mean(dim=0))
-    finite: Tensor = torch.nan_to_num(ratio, nan=0.0, posinf=0.0)
+    """Squared error relative to the variance of `acts` within the batch; 0 where that variance is 0 (no NaN).
+
+    acts are constants: there is no gradient to the variance.
+    """
+    variance = batch_mean(squared_error(acts, batch_mean(acts.mean(dim=0))))
+    finite: Tensor = torch.nan_to_num(squared_error(acts, recon) / variance, nan=0.0, posinf=0.0)
     return finite
 
 

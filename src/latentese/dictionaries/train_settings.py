@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from latentese.dictionaries.token_order import OrderSettings
 from latentese.errors import SettingError
 
 LR_AT_16384 = 2e-4
 """Learning rate for 2^14 latents; it falls with the square root of their number (Gao et al. 2024, appendix A)."""
+
+Division = Literal["tokens", "latents"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class TrainSettings:
     log_every: int = 1
     """Steps between two rows of the log."""
     seed: int = 0
+    device: str = "cpu"
+    """Where weights and batches are, as torch names it."""
+    divide: Division = "tokens"
+    """What several processes divide among them; see `data_parallel` and `latent_parallel`."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -66,6 +73,8 @@ class TrainSettings:
             raise SettingError("training.clip_norm", self.clip_norm, "above 0, or null for no limit")
         if self.ema is not None and not 0 < self.ema < 1:
             raise SettingError("training.ema", self.ema, "between 0 and 1, or null")
+        if self.divide not in get_args(Division):
+            raise SettingError("training.divide", self.divide, f"one of {list(get_args(Division))}")
         _ = self.order  # refuses its own settings
 
     @property

@@ -9,25 +9,32 @@ import torch
 from torch import Tensor
 
 from latentese.dictionaries.base import Loss, Trainable
+from latentese.dictionaries.processes import Alone, Processes
 from latentese.dictionaries.token_order import TokenSource
 from latentese.dictionaries.train_settings import TrainSettings
-from latentese.dictionaries.train_state import StepLog, TrainState, begin, load_state_, save_state
+from latentese.dictionaries.train_state import StepLog, TrainState, begin, described
 from latentese.errors import SettingError
 
 StepLogger = Callable[[StepLog], None]
 """Receives each logged step; a tracker's only way in."""
+ALONE = Alone()
 
 
 def train_dictionary(
-    dictionary: Trainable, source: TokenSource, settings: TrainSettings, checkpoint: Path
+    dictionary: Trainable,
+    source: TokenSource,
+    settings: TrainSettings,
+    checkpoint: Path,
+    processes: Processes = ALONE,
 ) -> Iterator[StepLog]:
     """Fit `dictionary` in place, yielding the log as it grows.
 
     `checkpoint` is one file, written every `checkpoint_tokens`. Where it exists, training goes on from it: the logs
     before it are yielded again, so curves are whole, and the weights become, bit for bit, those of a run that was
-    never interrupted.
+    never interrupted. Where several processes train together, each makes this same call.
     """
-    for _, log in _train({"the dictionary": dictionary}, source, settings, {"the dictionary": checkpoint}):
+    name = "the dictionary"
+    for _, log in _train({name: dictionary}, source, settings, {name: checkpoint}, processes):
         yield log
 
 
@@ -45,7 +52,7 @@ def train_many(
         if not name or Path(name).name != name:
             raise SettingError("dictionaries", name, "names that can be names of files")
     checkpoints = {name: checkpoint_folder / f"{name}.safetensors" for name in dictionaries}
-    yield from _train(dictionaries, source, settings, checkpoints)
+    yield from _train(dictionaries, source, settings, checkpoints, ALONE)
 
 
 def _train(
@@ -53,15 +60,16 @@ def _train(
     source: TokenSource,
     settings: TrainSettings,
     checkpoints: Mapping[str, Path],
+    processes: Processes,
 ) -> Iterator[tuple[str, StepLog]]:
-    states = _begin_all(dictionaries, source, settings, checkpoints)
+    states = _begin_all(dictionaries, source, settings, checkpoints, processes)
     for state in states.values():
         yield from ((state.name, log) for log in state.logs)
     # A kill may have come when only some had written their checkpoints: those wait until the others are there.
     first = min((state.step for state in states.values()), default=settings.n_steps)
-    batches = source.batches(settings.batch_tokens, start=first * settings.batch_tokens)
+    batches = processes.share(source).batches(settings.batch_tokens, start=first * settings.batch_tokens)
     for step in range(first, settings.n_steps):
-        acts = next(batches)
+        acts = next(batches).to(settings.device)
         for state in (state for state in states.values() if state.step == step):
             loss = _step_(state, acts, settings)
             if settings.logs_at(state.step):
@@ -69,9 +77,10 @@ def _train(
                 yield state.name, state.logs[-1]
             if settings.saves_at(state.step):
                 _check_weights(state, settings)
-                save_state(state, checkpoints[state.name])
-    for state in states.values():
+                processes.save(state, checkpoints[state.name])
+    for name, state in states.items():
         _keep_average_(state, settings)
+        processes.finish_(dictionaries[name], state)
 
 
 def _begin_all(
@@ -79,21 +88,25 @@ def _begin_all(
     source: TokenSource,
     settings: TrainSettings,
     checkpoints: Mapping[str, Path],
+    processes: Processes,
 ) -> dict[str, TrainState]:
     """Make the state of each from its checkpoint; those without one start from one sample."""
+    states = {}
+    for name, dictionary in dictionaries.items():
+        learner = processes.learner(dictionary.to(settings.device))
+        states[name] = begin(name, learner, settings, described(dictionary, settings))
     new = [name for name in dictionaries if not checkpoints[name].is_file()]
     if new:
-        sample = source.sample(settings.sample_tokens, settings.seed)
+        sample = source.sample(settings.sample_tokens, settings.seed).to(settings.device)
         for name in new:
-            dictionaries[name].prepare_(sample)
-    states = {name: begin(name, dictionary, settings) for name, dictionary in dictionaries.items()}
+            states[name].dictionary.prepare_(sample)
     for name in states.keys() - set(new):
-        load_state_(states[name], checkpoints[name])
+        processes.load_(states[name], checkpoints[name])
     return states
 
 
 def _step_(state: TrainState, acts: Tensor, settings: TrainSettings) -> Loss:
-    """One optimiser step on a batch [batch_tokens, d_model]."""
+    """One optimiser step on a batch [batch_tokens, d_model], or this process's share of it."""
     dictionary, lr = state.dictionary, settings.lr_at(state.step, state.dictionary.n_units)
     loss = dictionary.loss(acts, state.silent_tokens >= settings.dead_after_tokens)
     state.step += 1
@@ -102,15 +115,15 @@ def _step_(state: TrainState, acts: Tensor, settings: TrainSettings) -> Loss:
     loss.total.backward()  # type: ignore[no-untyped-call]
     dictionary.before_step_()
     if settings.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
+        dictionary.clip_gradients_(settings.clip_norm)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.optimizer.step()
     # Now, not before the next step: several dictionaries in training would hold all their gradients at once.
     state.optimizer.zero_grad(set_to_none=True)
     dictionary.after_step_()
-    state.silent_tokens += len(acts)
-    state.silent_tokens[loss.fired] = 0
+    state.silent_tokens += settings.batch_tokens
+    state.silent_tokens[loss.fired.to(settings.device)] = 0
     _add_to_average_(state, settings)
     return loss
 

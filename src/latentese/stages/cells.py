@@ -9,11 +9,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from latentese.dictionaries.base import Dictionary, Trainable
-from latentese.dictionaries.token_order import ShuffledTokens
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.dictionaries.train_state import StepLog
 from latentese.dictionaries.training import train_many
-from latentese.stages.train import check_width, dictionary_draft, publish_dictionary
+from latentese.stages.train import CachedTokens, TrainTokens, check_width, dictionary_draft, publish_dictionary
 from latentese.store.artifact import Draft
 from latentese.store.shards import Activations
 
@@ -30,7 +29,7 @@ def train_cells(
     `published` hears of each as soon as it is there. Interrupted, training goes on from its checkpoints in
     `<folder>/.scratch`; a dictionary whose training had ended is only written.
     """
-    source = Activations(activations)
+    source = CachedTokens(Activations(activations))
     for dictionary in dictionaries.values():
         check_width(dictionary, source)
     with ExitStack() as stack:
@@ -47,7 +46,7 @@ def train_cells(
 
 
 def _fit_(
-    source: Activations,
+    source: TrainTokens,
     dictionaries: Mapping[str, Dictionary],
     settings: TrainSettings,
     work: Path,
@@ -65,7 +64,7 @@ def _fit_(
     logs: dict[str, list[StepLog]] = {name: [] for name in dictionaries}
     if not trainable:
         return logs
-    tokens = ShuffledTokens(source, "train", settings.order)
+    tokens = source.shuffled(settings.order)
     with tqdm(total=settings.n_tokens, unit="tok", unit_scale=True, desc="train", disable=None) as bar:
         for checkpoint, entry in train_many(trainable, tokens, settings, work):
             logs[cell_of[checkpoint]].append(entry)

@@ -17,7 +17,9 @@ _DTYPE_NAMES = {
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.float64: "F64",
     torch.int32: "I32",
+    torch.int64: "I64",
     torch.uint8: "U8",
 }
 
@@ -34,13 +36,18 @@ class TensorSpec(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def write_tensors(specs: Mapping[str, TensorSpec], pieces: Iterable[tuple[str, torch.Tensor]], path: Path) -> None:
+def write_tensors(
+    specs: Mapping[str, TensorSpec],
+    pieces: Iterable[tuple[str, torch.Tensor]],
+    path: Path,
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write one safetensors file, whole or not at all, holding one piece in memory at a time.
 
-    `pieces` are rows of the tensors in the order of `specs`: several pieces of one name follow one another.
-    Raises ValueError when they do not add up to what `specs` says.
+    `pieces` are rows of the tensors in the order of `specs`: several pieces of one name follow one another. `notes` are
+    kept in the header. Raises ValueError when pieces do not add up to what `specs` says.
     """
-    header = _header(specs)
+    header = _header(specs, notes or {})
     left = {name: spec.n_bytes for name, spec in specs.items()}
     order = list(specs)
     with whole_file(path) as part, part.open("wb") as file:
@@ -50,14 +57,14 @@ def write_tensors(specs: Mapping[str, TensorSpec], pieces: Iterable[tuple[str, t
                 order.pop(0)
             if not order or order[0] != name or piece.dtype != specs[name].dtype:
                 raise ValueError(f"{path.name}: unexpected piece {name} of {piece.dtype}")
-            left[name] -= file.write(_little_endian_bytes(piece))
+            left[name] -= file.write(_bytes_of(piece))
         if any(left.values()):
             raise ValueError(f"{path.name}: bytes missing or too many: { {n: b for n, b in left.items() if b} }")
 
 
-def _header(specs: Mapping[str, TensorSpec]) -> bytes:
+def _header(specs: Mapping[str, TensorSpec], notes: Mapping[str, str]) -> bytes:
     """JSON header, padded with spaces to a multiple of 8 bytes so that tensors are aligned."""
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", **notes}}
     offset = 0
     for name, spec in specs.items():
         end = offset + spec.n_bytes
@@ -67,6 +74,6 @@ def _header(specs: Mapping[str, TensorSpec]) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def _little_endian_bytes(piece: torch.Tensor) -> bytes:
-    """Bytes of a tensor; numpy has no bfloat16, so all dtypes go through uint8."""
-    return piece.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+def _bytes_of(piece: torch.Tensor) -> memoryview:
+    """Bytes of a tensor, not copied where they lie in order; numpy has no bfloat16, so all dtypes go through uint8."""
+    return piece.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
