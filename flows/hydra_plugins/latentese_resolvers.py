@@ -24,11 +24,15 @@ def slug(hookpoint: str) -> str:
 
 
 def hookpoints(targets: DictConfig) -> DictConfig:
-    """Each hookpoint of the targets once, by its slug, with all splits that some target needs of it."""
+    """Each hookpoint of the targets once, by its slug, with all splits that some target needs of it kept.
+
+    Of `train`, a target that streams needs nothing kept.
+    """
     found: dict[str, dict[str, object]] = {}
     for target in targets.values():
         entry = found.setdefault(slug(target.hookpoint), {"hookpoint": target.hookpoint, "splits": []})
-        entry["splits"] = list(dict.fromkeys([*entry["splits"], *target.splits]))  # type: ignore[misc]
+        kept = [split for split in target.splits if split != "train" or not target.get("stream", False)]
+        entry["splits"] = list(dict.fromkeys([*entry["splits"], *kept]))  # type: ignore[misc]
     return OmegaConf.create(found)
 
 
@@ -43,6 +47,11 @@ def corpus_path(corpus: DictConfig) -> str:
 def dictionary_path(dictionary: DictConfig) -> str:
     """Name the folder or file that a dictionary is read from; else the passed check's mark, which never changes."""
     return str(dictionary.get("path", "artifacts/checked.txt"))
+
+
+def fitted_to(stream: bool, activations: str) -> str:
+    """Name the folder that a dictionary is fitted to: the contexts, which the subject reads, or kept activations."""
+    return "artifacts/contexts" if stream else f"artifacts/activations/{activations}"
 
 
 def local_files(group: DictConfig) -> str:
@@ -75,6 +84,7 @@ def _paths(tree: object) -> Iterator[Path]:
 OmegaConf.register_new_resolver("conf_sha256", lambda: conf_sha256(Path("conf")), replace=True)
 OmegaConf.register_new_resolver("corpus_path", corpus_path, replace=True)
 OmegaConf.register_new_resolver("dictionary_path", dictionary_path, replace=True)
+OmegaConf.register_new_resolver("fitted_to", fitted_to, replace=True)
 OmegaConf.register_new_resolver("local_files", local_files, replace=True)
 OmegaConf.register_new_resolver("slug", slug, replace=True)
 OmegaConf.register_new_resolver("hookpoints", hookpoints, replace=True)

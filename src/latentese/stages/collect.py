@@ -33,7 +33,7 @@ def collect(contexts: Path, subject: ModelSource, hookpoint: str, settings: Capt
     weights are loaded.
     """
     reader = Contexts(contexts)
-    width = _check(reader, subject, hookpoint)
+    width = check_contexts(reader, subject, hookpoint)
     described = {
         **asdict(settings),
         "splits": _in_order(settings.splits),
@@ -91,8 +91,8 @@ def plan_shards(contexts: Contexts, settings: CaptureSettings) -> list[ShardPlan
     return [*shards, ShardPlan(tuple(batches), n_tokens)] if batches else shards
 
 
-def _check(contexts: Contexts, subject: ModelSource, hookpoint: str) -> int:
-    """Refuse what cannot work; return the width of the activations."""
+def check_contexts(contexts: Contexts, subject: ModelSource, hookpoint: str) -> int:
+    """Refuse contexts that the subject cannot read, or a hookpoint it has not; return the width of the activations."""
     shape = read_shape(subject.folder())
     width = hookpoint_width(shape, hookpoint)
     if contexts.ctx_len > shape.max_ctx_len:
