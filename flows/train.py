@@ -35,7 +35,7 @@ from latentese.tracking import live_run
 def prepare(params: Params, target: str) -> Callable[[Processes], Fit]:
     """Build everything the stage needs; the call that is returned opens what the dictionary is fitted to."""
     training, made = train_settings(params), dictionary(params, target)
-    opened = streamed_tokens if params["targets"][target]["stream"] else cached_tokens
+    opened = streamed_tokens if params["targets"][target].get("stream") else cached_tokens
     tokens = opened(params, target)
     return lambda processes: Fit(tokens(), made, training, processes)
 
