@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evalu
         assert row["recall"] == pytest.approx(counts[0] / (counts[0] + counts[2]))
         assert row["n_tried"] == min(row["n_firings"], 40)
     means = found.metrics
+    json.dumps(dict(found.metrics))  # plain numbers alone
     assert means["n_units"] == 12
     for name in METRICS:
         values = found.tables["units"][name].drop_nulls()

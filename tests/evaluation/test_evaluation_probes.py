@@ -69,6 +69,7 @@ def test_the_unit_that_is_the_label_is_chosen_and_costs_nearly_nothing(tmp_path:
     assert found.metrics["loss"]["value"] == pytest.approx(row["loss"])
     assert (found.metrics["n_tasks"], found.metrics["n_too_few"]) == (1, 0)
     assert found.tables["tasks"].schema == TABLE
+    json.dumps(dict(found.metrics))  # plain numbers alone
 
 
 def test_of_noise_the_best_looks_good_where_it_was_chosen_and_not_where_it_is_reported(tmp_path: Path) -> None:

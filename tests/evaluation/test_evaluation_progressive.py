@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_the_largest_latents_alone_leave_the_squares_of_the_others(tmp_path: Pat
         assert found.metrics["largest"][k]["fvu"] == pytest.approx(missed / 39)
     assert [found.metrics["largest"][k]["l0"] for k in left] == [1, 2, 3, 3]
     assert found.tables["curves"].schema == TABLE
+    json.dumps(dict(found.metrics))  # plain numbers alone
 
 
 def test_at_k_latents_it_is_the_plain_fvu(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def test_fvu_before_and_after_by_hand(tmp_path: Path) -> None:
     # 1 is in the half octave from 2^0 to 2^.5
     table = found.tables["values"]
     assert table.schema == TABLE
+    json.dumps(dict(found.metrics))  # plain numbers alone
     assert table.rows() == [(1.0, pytest.approx(2**0.5), 64, 1.0, 2.0)]
 
 

@@ -180,7 +180,7 @@ def _figures(tried: Sequence[Tried], bootstrap: Bootstrap) -> dict[str, Any]:
     return {
         **means,
         "n_units": len(tried),
-        "n_silent": sum(n == 0 for n in n_firings),
+        "n_silent": sum(int(n == 0) for n in n_firings),
         "n_without_patterns": sum(not unit.trie.patterns for unit in tried),
         "share_without_pattern": found.count(None) / len(found) if found else None,
         "n_patterns": float(np.mean([len(unit.trie.patterns) for unit in tried])),
