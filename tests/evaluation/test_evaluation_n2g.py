@@ -92,6 +92,7 @@ def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evalu
         assert row["recall"] == pytest.approx(counts[0] / (counts[0] + counts[2]))
         assert row["n_tried"] == min(row["n_firings"], 40)
     means = found.metrics
+    assert isinstance(means["pad_id"], int)
     json.dumps(dict(found.metrics))  # plain numbers alone
     assert means["n_units"] == 12
     for name in METRICS:
@@ -101,10 +102,11 @@ def test_counts_add_up_to_the_tokens_and_metrics_follow_from_them(planted: Evalu
 
 
 def test_the_draw_is_seeded_and_few_firings_say_less(planted: Evaluated, found: Findings) -> None:
-    few = replace(SMALL, n_units=3, n_top=2, n_random=0)
+    few = replace(SMALL, n_units=3, n_top=2, n_random=0, pad_id=0)
     first, again, other = (replace(few, seed=seed).measure(planted) for seed in (0, 0, 5))
     assert first.tables["units"].equals(again.tables["units"])
     assert first.metrics == again.metrics
+    assert first.metrics["pad_id"] == 0
     assert first.tables["units"]["unit"].to_list() != other.tables["units"]["unit"].to_list()
     for row in first.tables["units"].iter_rows(named=True):
         full = found.tables["units"].filter(unit=row["unit"]).row(0, named=True)

@@ -18,12 +18,18 @@ from tqdm import tqdm
 from latentese.errors import SettingError
 from latentese.evaluation.base import Evaluated, Findings
 from latentese.evaluation.firing_agreement import METRICS, HeldOut
+from latentese.evaluation.padding import choose_pad, pad_candidates
 from latentese.evaluation.tokens import draw_rows
 from latentese.evaluation.unit_firings import UnitOnTexts, UnitTokens, count_active, read_units
 from latentese.metrics.intervals import Bootstrap, mean_interval
 from latentese.patterns.n2g import Firing, N2GSettings, PatternTrie, build_trie, find_patterns
 from latentese.subject.capture import capture_at
 from latentese.subject.model import Subject
+
+N_PADS = 8
+"""Frequent tokens tried as padding, beside the subject's special ones."""
+N_PAD_FIRINGS = 4
+"""Firings of each unit they are tried on, or a few more."""
 
 COUNTS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
 TABLE = pl.Schema(
@@ -72,7 +78,7 @@ class N2G:
     quantile: float = 0.99
     """A signed unit fires above this quantile of its activations on the building split (and above 0)."""
     pad_id: int | None = None
-    """Token that stands for nothing; None takes the subject's padding, or else its end of text."""
+    """Token that stands for nothing; None chooses the one of some that does best in that (see `padding`)."""
     build_split: str = "explain"
     test_split: str = "test"
     n_tokens: int = 100_000
@@ -102,18 +108,23 @@ class N2G:
         units, built, test = self._read(evaluated)
         thresholds = self._thresholds(evaluated, built.acts)
         held_out, subject = HeldOut(evaluated, test), evaluated.load_subject()
-        capture, pad_id = capture_at(subject, evaluated.hookpoint), self._pad_id(subject)
+        capture = capture_at(subject, evaluated.hookpoint)
+        on_texts = [
+            UnitOnTexts(capture, evaluated.dictionary, unit, threshold, self.batch_texts)
+            for unit, threshold in zip(units.tolist(), thresholds.tolist(), strict=True)
+        ]
+        firings = [self._choose(evaluated, built, place, unit.threshold) for place, unit in enumerate(on_texts)]
+        pad_id = self._pad(subject, evaluated, built, list(zip(on_texts, firings, strict=True)))
         tried = []
-        for place, unit in enumerate(tqdm(units.tolist(), desc=self.name, unit="unit", disable=None)):
-            threshold = float(thresholds[place])
-            on_texts = UnitOnTexts(capture, evaluated.dictionary, unit, threshold, self.batch_texts)
-            firings = self._choose(evaluated, built, place, threshold)
-            found = find_patterns(firings, on_texts, pad_id, self.patterns)
+        for place, unit in enumerate(tqdm(on_texts, desc=self.name, unit="unit", disable=None)):
+            found = find_patterns(firings[place], unit, pad_id, self.patterns)
             trie = build_trie(pattern for pattern in found if pattern is not None)
-            sums = held_out.compare(held_out.predict(trie), test.acts[:, place] > threshold)
-            tried.append(Tried(unit, threshold, int((built.acts[:, place] > threshold).sum()), found, trie, sums))
+            sums = held_out.compare(held_out.predict(trie), test.acts[:, place] > unit.threshold)
+            n_firings = int((built.acts[:, place] > unit.threshold).sum())
+            tried.append(Tried(unit.unit, unit.threshold, n_firings, found, trie, sums))
         table = pl.DataFrame([_row(unit) for unit in tried], schema=TABLE, orient="row")
-        return Findings(_figures(tried, Bootstrap(self.n_boot, self.level, self.seed)), {"units": table})
+        figures = _figures(tried, Bootstrap(self.n_boot, self.level, self.seed))
+        return Findings({**figures, "pad_id": pad_id}, {"units": table})
 
     def _read(self, evaluated: Evaluated) -> tuple[np.ndarray, UnitTokens, UnitTokens]:
         """Draw units, and read what they do on tokens of both splits."""
@@ -138,10 +149,19 @@ class N2G:
         thresholds: np.ndarray = np.quantile(acts, self.quantile, axis=0)
         return thresholds.clip(min=0.0)
 
-    def _pad_id(self, subject: Subject) -> int:
+    def _pad(
+        self,
+        subject: Subject,
+        evaluated: Evaluated,
+        built: UnitTokens,
+        units: Sequence[tuple[UnitOnTexts, Sequence[Firing]]],
+    ) -> int:
+        if self.pad_id is not None:
+            return self.pad_id
+        token_ids = evaluated.contexts.token_ids[built.context.tolist(), built.position.tolist()].numpy()
         config = subject.model.config.get_text_config(decoder=True)
-        known = (self.pad_id, *(getattr(config, f"{name}_token_id", None) for name in ("pad", "eos", "bos")))
-        return next((token for token in known if isinstance(token, int)), 0)
+        some = [(unit, firings[:: max(1, len(firings) // N_PAD_FIRINGS)]) for unit, firings in units]
+        return choose_pad(pad_candidates(config, token_ids, N_PADS), some)
 
     def _choose(self, evaluated: Evaluated, built: UnitTokens, place: int, threshold: float) -> list[Firing]:
         """Take a unit's strongest firings and a draw of the others."""
