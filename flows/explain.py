@@ -9,13 +9,15 @@ from pathlib import Path
 from flows.config import Params, build_all, read_params, settings
 from flows.entry import Measured, run_stage
 from flows.paths import CONTEXTS, Place, of_target
+from flows.reading import reader_of
 from flows.spending import language_model_spending
+from latentese.reading.base import give_reader
 from latentese.stages.explain import ExplainSettings, explain
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's explanations."""
-    explainers = build_all(params["explainers"], "explainers")
+    explainers = give_reader(build_all(params["explainers"], "explainers"), reader_of(params, target, place))
     chosen = settings(ExplainSettings, params["explaining"], "explaining")
     return partial(explain, CONTEXTS, place(target, "examples"), explainers, chosen, place(target, "explanations"))
 

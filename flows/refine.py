@@ -9,19 +9,22 @@ from pathlib import Path
 from flows.config import Params, build_all, build_once, read_params, settings
 from flows.entry import Measured, run_stage
 from flows.paths import CONTEXTS, Place, of_target
+from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
+from latentese.reading.base import give_reader
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's refined explanations."""
     values = params["refinement"]
-    arms = build_all(values["arms"], "refinement.arms")
+    reader = reader_of(params, target, place)
+    arms = give_reader(build_all(values["arms"], "refinement.arms"), reader)
     name = values["simulator"]
     if name not in params["simulators"]:
         raise SettingError("refinement.simulator", name, f"one of {', '.join(params['simulators'])}")
-    simulator = build_once(params["simulators"][name], f"simulators.{name}")
+    simulator = give_reader({name: build_once(params["simulators"][name], f"simulators.{name}")}, reader)[name]
     chosen = settings(RefineSettings, values["settings"], "refinement.settings")
     if chosen.explainer not in params["explainers"]:
         raise SettingError(

@@ -9,14 +9,16 @@ from pathlib import Path
 from flows.config import Params, build_all, read_params, settings
 from flows.entry import Measured, run_stage
 from flows.paths import CONTEXTS, Place, of_target
+from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
+from latentese.reading.base import give_reader
 from latentese.stages.score import ScoreSettings, score
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's scores."""
-    simulators = build_all(params["simulators"], "simulators")
+    simulators = give_reader(build_all(params["simulators"], "simulators"), reader_of(params, target, place))
     values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every simulator scores all
     chosen = settings(ScoreSettings, values, "scoring")
     for name in set(chosen.limits) - set(simulators):

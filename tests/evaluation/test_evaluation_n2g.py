@@ -25,8 +25,9 @@ from latentese.errors import SettingError
 from latentese.evaluation.base import Evaluated, Findings
 from latentese.evaluation.firing_agreement import METRICS, HeldOut
 from latentese.evaluation.n2g import N2G, TABLE
-from latentese.evaluation.unit_firings import UnitOnTexts, UnitTokens, columns_of, read_units
+from latentese.evaluation.unit_firings import UnitTokens, read_units
 from latentese.patterns.n2g import N2GSettings, Pattern, build_trie
+from latentese.reading.on_texts import UnitOnTexts, columns_of
 from latentese.records import SPLITS
 from latentese.stages.collect import collect
 from latentese.stages.tokenize import tokenize

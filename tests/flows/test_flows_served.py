@@ -82,7 +82,9 @@ def study_params(lm: dict[str, Any]) -> dict[str, Any]:
     simulator = {"_target_": "latentese.simulators.all_at_once.AllAtOnceSimulator", "marker": lm}
     return {
         "lm": lm,
-        "targets": {"toy": {}},
+        "subject": {"_target_": "latentese.weights.local.LocalModel", "path": "nowhere"},  # read by nothing here
+        "capture": {"dtype": "float32", "device": "cpu"},
+        "targets": {"toy": {"hookpoint": "layers.0.resid_post"}},
         "explaining": {"n_units": 3},
         "explainers": {"token_activation": explainer},
         "simulators": {"all_at_once": simulator},

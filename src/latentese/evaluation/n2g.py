@@ -18,11 +18,12 @@ from tqdm import tqdm
 from latentese.errors import SettingError
 from latentese.evaluation.base import Evaluated, Findings
 from latentese.evaluation.firing_agreement import METRICS, HeldOut
-from latentese.evaluation.padding import choose_pad, pad_candidates
 from latentese.evaluation.tokens import draw_rows
-from latentese.evaluation.unit_firings import UnitOnTexts, UnitTokens, count_active, read_units
+from latentese.evaluation.unit_firings import UnitTokens, count_active, read_units
 from latentese.metrics.intervals import Bootstrap, mean_interval
 from latentese.patterns.n2g import Firing, N2GSettings, PatternTrie, build_trie, find_patterns
+from latentese.patterns.padding import choose_pad, pad_candidates
+from latentese.reading.on_texts import UnitOnTexts
 from latentese.subject.capture import capture_at
 from latentese.subject.model import Subject
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from latentese.evaluation.padding import choose_pad, pad_candidates
 from latentese.patterns.n2g import Firing, Strength, TokenIds
+from latentese.patterns.padding import choose_pad, pad_candidates
 
 
 def test_candidates_are_special_tokens_first_and_then_frequent_ones_once_each() -> None:
