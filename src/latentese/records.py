@@ -89,6 +89,8 @@ class Explanation:
     """Contexts shown to the explainer."""
     table: tuple[tuple[str, float], ...] = ()
     """For a token table: token text and its mean activation; simulators of tables read this."""
+    patterns: tuple[tuple[tuple[str | None, ...], float], ...] = ()
+    """For N2G: token texts that end in the one on which the unit fires, None for any one token; and the activation."""
     parent: str | None = None
     error: str | None = None
     usage: Usage = Usage()

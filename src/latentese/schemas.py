@@ -22,12 +22,15 @@ VERSIONS = {
     "activations": 1,
     "dictionary": 1,
     "examples": 1,
-    "explanations": 1,
+    "explanations": 2,
     "scores": 1,
     "refined": 1,
     "evaluation": 2,
     "report": 1,
 }
+
+STILL_READ = {"explanations": (1,)}
+"""Older versions that are read as the present one: what they lack has a default."""
 
 DOCUMENTS = pl.Schema(
     {"document": pl.Int32(), "source": pl.String(), "title": pl.String(), "split": pl.String(), "sha256": pl.String()}

@@ -89,6 +89,20 @@ def test_corrupt_file_is_named(tmp_path: Path) -> None:
         open_artifact(out, "scores")
 
 
+def test_an_older_version_that_lacks_nothing_needed_is_still_read(tmp_path: Path) -> None:
+    with open_draft(tmp_path / "out", "explanations", {}, {}) as draft:
+        draft.publish({})
+    file = tmp_path / "out" / MANIFEST
+    manifest = json.loads(file.read_text())
+    for version, is_read in ((0, False), (1, True), (2, True), (3, False)):
+        file.write_text(json.dumps(manifest | {"version": version}))
+        if is_read:
+            assert open_artifact(tmp_path / "out", "explanations").manifest.version == version
+        else:
+            with pytest.raises(ArtifactError, match="this release reads 2"):
+                open_artifact(tmp_path / "out", "explanations")
+
+
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     out = publish(tmp_path / "out")
     manifest = json.loads((out / MANIFEST).read_text())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from latentese.errors import ArtifactError, LatenteseError
-from latentese.schemas import VERSIONS
+from latentese.schemas import STILL_READ, VERSIONS
 from latentese.store.files import sha256_file, sha256_json, write_json
 
 MANIFEST = "manifest.json"
@@ -66,7 +66,7 @@ def open_artifact(path: Path, kind: str) -> Artifact:
     manifest = _read_manifest(path / MANIFEST)
     if manifest.kind != kind:
         raise ArtifactError(path, f"expected an artifact of kind {kind!r}, found {manifest.kind!r}")
-    if manifest.version != VERSIONS[kind]:
+    if manifest.version not in (VERSIONS[kind], *STILL_READ.get(kind, ())):
         raise ArtifactError(
             path / MANIFEST,
             f"schema version {manifest.version}, this release reads {VERSIONS[kind]}; run the stage again",

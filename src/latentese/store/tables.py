@@ -53,4 +53,5 @@ def _explanation(fields: dict[str, Any]) -> Explanation:
     usage = Usage(**fields.pop("usage"))
     examples = tuple(fields.pop("examples"))
     table = tuple((str(token), float(act)) for token, act in fields.pop("table"))
-    return Explanation(**fields, usage=usage, examples=examples, table=table)
+    patterns = tuple((tuple(tokens), float(act)) for tokens, act in fields.pop("patterns", ()))
+    return Explanation(**fields, usage=usage, examples=examples, table=table, patterns=patterns)
