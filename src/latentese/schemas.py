@@ -120,6 +120,21 @@ SCORES = pl.Schema(
 """`contexts` is `top_and_random` or `random_only`; `control` is `none` or `wrong_explanation`; `value` is null where
 it is not defined (a constant side, nothing judged), and then counted as such."""
 
+CALIBRATIONS = pl.Schema(
+    {
+        "explanation": pl.String(),
+        "unit": UNIT,
+        "simulator": pl.String(),
+        "control": pl.String(),
+        "n_tokens": pl.Int64(),
+        "slope": pl.Float64(),
+        "intercept": pl.Float64(),
+        "threshold": pl.Float64(),
+    }
+)
+"""What was fitted on `calibrate`: the line from simulated to true activations, and the simulated activation from which
+the unit is said to fire, null where the unit is silent there."""
+
 DECISIONS = pl.Schema(
     {
         "unit": UNIT,

@@ -39,9 +39,19 @@ def test_one_row_per_choice_of_contexts() -> None:
 
 def test_failures_are_counted_and_enter_no_value() -> None:
     judged = [row(0, "top", [0, 3], [0, 1]), row(1, "top", [2, 0], [1, 0])]
-    [found] = scores([*judged, row(2, "top", [0, 5], None)]).to_dicts()
+    found, worst, best = scores([*judged, row(2, "top", [0, 5], None)]).to_dicts()
     assert (found["n_judged"], found["n_failed"], found["n_documents"]) == (2, 1, 1)
     assert found["value"] == pytest.approx(scores(judged)["value"][0])
+    assert (worst["metric"], best["metric"]) == ("correlation.worst", "correlation.best")
+    # Answers so far lie in 0..1. At worst 1, 0 for 0, 5: y = 0 3 2 0 0 5 and s = 0 1 1 0 1 0 (sums 10, 3, 38, 3, 5).
+    assert worst["value"] == pytest.approx((6 * 5 - 10 * 3) / ((6 * 38 - 100) * (6 * 3 - 9)) ** 0.5)
+    # At best 0, 1: y s adds up to 10.
+    assert best["value"] == pytest.approx((6 * 10 - 10 * 3) / ((6 * 38 - 100) * (6 * 3 - 9)) ** 0.5)
+    assert (worst["n_judged"], worst["n_failed"], worst["n_documents"]) == (2, 1, 2)
+
+
+def test_calibrate_examples_have_no_score() -> None:
+    assert scores([row(0, "top", [0, 3], [0, 1], split="calibrate")]).is_empty()
 
 
 def test_a_score_with_nothing_judged_is_null() -> None:

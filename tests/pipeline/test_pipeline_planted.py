@@ -54,6 +54,7 @@ def test_right_explanations_score_high_and_wrong_ones_low(ran: Ran) -> None:
         (pl.col("simulator") == "token_table")
         & (pl.col("split") == "test")
         & (pl.col("contexts") == "top_and_random")
+        & (pl.col("metric") == "correlation")
         & (pl.col("unit") < len(CLASSES))
     )
     right = scores.filter(pl.col("control") == "none")["value"]

@@ -128,7 +128,7 @@ def test_gain_over_the_baseline_is_over_units_with_both_scores(
 ) -> None:
     target, _ = open_target("latents", toy.targets["latents"])
     own = pl.col("explainer") == "token_table", pl.col("simulator") == "token_table", pl.col("control") == "none"
-    rows = target.scores.filter(*own, pl.col("contexts") == "top_and_random").select("unit", table="value")
+    rows = target.scores.filter(*own, contexts="top_and_random", metric="correlation").select("unit", table="value")
     both = study_units(target, settings).join(rows, on="unit").drop_nulls(["initial_score", "table"])
     assert latents["score"]["baseline"]["mean"] == pytest.approx(rows["table"].mean())
     assert latents["gain"]["over_table_baseline"]["n_units"] == both.height

@@ -52,7 +52,7 @@ def scored(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def values(scored: Path, **where: object) -> dict[int, float | None]:
     scores = read_table(scored / "scores.parquet", schemas.SCORES)
-    found = scores.filter(contexts="top_and_random", split="test").filter(**where)
+    found = scores.filter(contexts="top_and_random", split="test", metric="correlation").filter(**where)
     return dict(zip(found["unit"].to_list(), found["value"].to_list(), strict=True))
 
 
@@ -70,7 +70,7 @@ def test_simulators_judge_only_what_they_read(scored: Path) -> None:
     assert set(simulations.filter(simulator="token_table")["explanation"].unique()) == {
         f"{u}.table.0" for u in (0, 1, 2, 4)
     }
-    assert set(simulations["split"].unique()) == {"select", "test"}
+    assert set(simulations["split"].unique()) == {"calibrate", "select", "test"}
     assert set(simulations["kind"].unique()) == {"top", "random"}
 
 
@@ -86,7 +86,7 @@ def test_no_document_is_in_two_splits(scored: Path, study: Study) -> None:
     simulations = read_table(scored / "simulations.parquet", schemas.SIMULATIONS)
     explained = read_table(study.examples / "examples.parquet", schemas.EXAMPLES).filter(split="explain")["context"]
     contexts = read_table(study.contexts / "contexts.parquet", schemas.CONTEXTS)
-    documents = {split: set(simulations.filter(split=split)["document"]) for split in ("select", "test")}
+    documents = {split: set(simulations.filter(split=split)["document"]) for split in ("calibrate", "select", "test")}
     documents["explain"] = set(contexts.filter(pl.col("context").is_in(explained.to_list()))["document"])
     assert sum(map(len, documents.values())) == len(set().union(*documents.values()))
 

@@ -20,7 +20,7 @@ CONSTANT = 1e-12
 """A side is constant when its variance is below this share of its mean square: float32 noise is about 1e-14."""
 
 
-def token_sums(true_acts: Sequence[float], expected_acts: Sequence[float]) -> Floats:
+def token_sums(true_acts: Sequence[float] | Floats, expected_acts: Sequence[float] | Floats) -> Floats:
     """Add up 1, y, s, y^2, s^2 and y*s over tokens, with y the truth and s the simulation: [6]."""
     y = np.asarray(true_acts, dtype=np.float64)
     s = np.asarray(expected_acts, dtype=np.float64)
@@ -30,11 +30,11 @@ def token_sums(true_acts: Sequence[float], expected_acts: Sequence[float]) -> Fl
 
 
 def document_sums(documents: Iterable[int], sums: Iterable[Floats]) -> Floats:
-    """Add the sums of each document's contexts, documents in ascending order: [n_documents, 6]."""
+    """Add the sums of each document's contexts, documents in ascending order: [n_documents, n_sums]."""
     total: dict[int, Floats] = {}
     for document, context_sums in zip(documents, sums, strict=True):
-        total[document] = total.get(document, np.zeros(N_SUMS)) + context_sums
-    return np.array([total[document] for document in sorted(total)]).reshape(-1, N_SUMS)
+        total[document] = total[document] + context_sums if document in total else context_sums
+    return np.array([total[document] for document in sorted(total)]) if total else np.empty((0, N_SUMS))
 
 
 def pearson(sums: Floats) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,10 +74,14 @@ def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, boot
 
 def _resample(sums: Floats, metric: Metric, bootstrap: Bootstrap, stream: int) -> Floats:
     """Metric of `n_boot` resamples of the documents: [n_boot]."""
+    return metric(np.tensordot(_weights(len(sums), bootstrap, stream), sums, axes=1))
+
+
+@lru_cache(maxsize=64)
+def _weights(n_documents: int, bootstrap: Bootstrap, stream: int) -> Floats:
+    """How often each resample draws each document: [n_boot, n_documents]. Many metrics are of the same resamples."""
     rng = np.random.default_rng([bootstrap.seed, stream])
-    n_documents = len(sums)
-    weights = rng.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=bootstrap.n_boot)
-    return metric(np.tensordot(weights.astype(np.float64), sums, axes=1))
+    return rng.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=bootstrap.n_boot).astype(np.float64)
 
 
 def _resample_units(resampled: Floats, bootstrap: Bootstrap) -> Floats:

@@ -1,14 +1,19 @@
-"""From simulations to scores: one row per explanation, simulator, control, split and choice of contexts."""
+"""From simulations to scores: rows per explanation, simulator, control, split and choice of contexts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from latentese import schemas
-from latentese.metrics.correlation import Floats, Metric, document_sums, pearson, token_sums
+from latentese.metrics.calibration import Calibration
+from latentese.metrics.completion import Range
+from latentese.metrics.correlation import Floats, document_sums, token_sums
 from latentese.metrics.intervals import Bootstrap, document_interval
+from latentese.metrics.measures import CORRELATION, Complete, Measure
 from latentese.records import Explanation
 
 KINDS_OF: Mapping[str, tuple[str, ...]] = {"top_and_random": ("top", "random"), "random_only": ("random",)}
@@ -16,6 +21,62 @@ KINDS_OF: Mapping[str, tuple[str, ...]] = {"top_and_random": ("top", "random"), 
 fires in none of them and then has no random-only score."""
 
 KEY = ["explanation", "unit", "simulator", "control", "split"]
+FITTED_ON = "calibrate"
+"""No score is of this split: what a scale is fitted on says nothing of the fit."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Some contexts of one unit: the truth, and what was simulated."""
+
+    documents: Sequence[int]
+    true: Sequence[Floats]
+    """Of each context, [n_tokens]."""
+    simulated: Sequence[Floats | None]
+    """None where there is no answer."""
+
+    @classmethod
+    def of(cls, simulations: pl.DataFrame) -> Answers:
+        """Read rows of the simulations table."""
+        true = [np.asarray(acts, dtype=np.float64) for acts in simulations["true_acts"].to_list()]
+        expected = simulations["expected_acts"].to_list()
+        simulated = [None if acts is None else np.asarray(acts, dtype=np.float64) for acts in expected]
+        return cls(simulations["document"].to_list(), true, simulated)
+
+    @property
+    def judged(self) -> tuple[Floats, Floats]:
+        """Truth and answers over all tokens that have one, concatenated: [n_tokens] each."""
+        pairs = [(y, s) for y, s in zip(self.true, self.simulated, strict=True) if s is not None]
+        empty = np.empty(0)
+        return np.concatenate([empty, *(y for y, _ in pairs)]), np.concatenate([empty, *(s for _, s in pairs)])
+
+    @property
+    def n_failed(self) -> int:
+        """Contexts without an answer."""
+        return sum(s is None for s in self.simulated)
+
+    def calibrated(self, calibration: Calibration) -> Answers:
+        """Return the answers on another scale."""
+        return replace(self, simulated=[None if s is None else calibration(s) for s in self.simulated])
+
+    def completed(self, complete: Complete) -> Answers:
+        """Give every context without an answer one: in the range of the others, as `complete` chooses."""
+        true, simulated = self.judged
+        missing = [y for y, s in zip(self.true, self.simulated, strict=True) if s is None]
+        answers = Range(float(simulated.min()), float(simulated.max()))
+        chosen = complete(true, simulated, np.concatenate(missing), answers)
+        left = iter(np.split(chosen, np.cumsum([len(y) for y in missing])[:-1]))
+        return replace(self, simulated=[next(left) if s is None else s for s in self.simulated])
+
+    def sums(self, measure: Measure) -> tuple[list[int], Floats]:
+        """Documents with an answer, ascending, and their sums [n_documents, n_sums]."""
+        answered = [
+            (document, measure.sums(y, s))
+            for document, y, s in zip(self.documents, self.true, self.simulated, strict=True)
+            if s is not None
+        ]
+        documents = [document for document, _ in answered]
+        return sorted(set(documents)), document_sums(documents, (sums for _, sums in answered))
 
 
 def correlation_scores(
@@ -23,22 +84,51 @@ def correlation_scores(
 ) -> pl.DataFrame:
     """Pearson correlation over the concatenated tokens, with an interval over documents (schema SCORES).
 
-    simulations: schema SIMULATIONS. A context without an answer is counted in `n_failed` and enters no value.
+    simulations: schema SIMULATIONS. A context without an answer is counted in `n_failed` and enters no value; where
+    there are such, rows `correlation.worst` and `correlation.best` say what any answers could have made of it.
     """
-    written = {explanation.explanation: explanation for explanation in explanations}
-    rows = []
-    for key, group in simulations.group_by(KEY, maintain_order=True):
-        named = dict(zip(KEY, key, strict=True))
-        explanation = written[str(named["explanation"])]
+    rows = [
+        named | row
+        for named, group in scored_groups(simulations)
+        for row in measured(Answers.of(group), CORRELATION, CORRELATION.name, bootstrap)
+    ]
+    return score_table(rows, explanations)
+
+
+def scored_groups(simulations: pl.DataFrame) -> Iterator[tuple[dict[str, object], pl.DataFrame]]:
+    """Give what each score is over: the columns that name it, and its simulations."""
+    scored = simulations.filter(pl.col("split") != FITTED_ON)
+    for key, group in scored.group_by(KEY, maintain_order=True):
         for contexts, kinds in KINDS_OF.items():
-            scored = group.filter(pl.col("kind").is_in(kinds))
-            if scored.height:
-                rows.append(
-                    named
-                    | {"explainer": explanation.explainer, "revision": explanation.revision, "contexts": contexts}
-                    | _score(scored, "correlation", pearson, bootstrap)
-                )
-    return pl.DataFrame([{column: row[column] for column in schemas.SCORES} for row in rows], schema=schemas.SCORES)
+            chosen = group.filter(pl.col("kind").is_in(kinds))
+            if chosen.height:
+                yield dict(zip(KEY, key, strict=True)) | {"contexts": contexts}, chosen
+
+
+def measured(answers: Answers, measure: Measure, name: str, bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
+    """One row of a measure; where answers are missing, also its lowest and highest value over all they could be.
+
+    The intervals of these two resample the documents of such answers. Without any answer there is no range to take
+    the missing ones from, and no bound.
+    """
+    counts: dict[str, object] = {"n_judged": len(answers.true) - answers.n_failed, "n_failed": answers.n_failed}
+    bounds = {"worst": measure.worst, "best": measure.best} if answers.n_failed and counts["n_judged"] else {}
+    completed = {f"{name}.{bound}": answers.completed(complete) for bound, complete in bounds.items()}
+    for metric, values in ({name: answers} | completed).items():
+        documents, sums = values.sums(measure)
+        value, low, high = document_interval(sums, measure.metric, bootstrap)
+        yield counts | {"metric": metric, "value": value, "low": low, "high": high, "n_documents": len(documents)}
+
+
+def score_table(rows: Iterable[Mapping[str, object]], explanations: Iterable[Explanation]) -> pl.DataFrame:
+    """Complete rows by who wrote the explanation (schema SCORES)."""
+    written = {explanation.explanation: explanation for explanation in explanations}
+    complete = []
+    for row in rows:
+        explanation = written[str(row["explanation"])]
+        known = dict(row) | {"explainer": explanation.explainer, "revision": explanation.revision}
+        complete.append({column: known[column] for column in schemas.SCORES})
+    return pl.DataFrame(complete, schema=schemas.SCORES)
 
 
 def sums_by_document(simulations: pl.DataFrame) -> tuple[list[int], Floats]:
@@ -47,18 +137,3 @@ def sums_by_document(simulations: pl.DataFrame) -> tuple[list[int], Floats]:
     pairs = zip(judged["true_acts"].to_list(), judged["expected_acts"].to_list(), strict=True)
     documents = judged["document"].to_list()
     return sorted(set(documents)), document_sums(documents, (token_sums(true, expected) for true, expected in pairs))
-
-
-def _score(scored: pl.DataFrame, name: str, metric: Metric, bootstrap: Bootstrap) -> dict[str, object]:
-    documents, sums = sums_by_document(scored)
-    value, low, high = document_interval(sums, metric, bootstrap)
-    n_failed = scored["expected_acts"].null_count()
-    return {
-        "metric": name,
-        "value": value,
-        "low": low,
-        "high": high,
-        "n_documents": len(documents),
-        "n_judged": scored.height - n_failed,
-        "n_failed": n_failed,
-    }

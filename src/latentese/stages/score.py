@@ -1,4 +1,7 @@
-"""Stage `score`: simulate explanations on `select` and `test` examples, beside another unit's explanation."""
+"""Stage `score`: simulate explanations on held-out examples, beside another unit's explanation.
+
+Simulations of `calibrate` examples put the simulator's scale onto the unit's; scores are of `select` and `test`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from latentese import schemas
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.examples.store import Examples
+from latentese.metrics.calibrated import calibrated_scores, calibration_table, fit_calibrations
 from latentese.metrics.intervals import Bootstrap
 from latentese.metrics.scores import KINDS_OF, correlation_scores
 from latentese.records import Example, Explanation, Split
@@ -25,10 +29,10 @@ from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
 from latentese.stages.judging import SplitExamples
 from latentese.stages.running import run_async
-from latentese.store.artifact import open_artifact, open_draft
+from latentese.store.artifact import Draft, open_artifact, open_draft
 from latentese.store.tables import read_explanations, write_table
 
-SCORED: tuple[Split, ...] = ("select", "test")
+SIMULATED: tuple[Split, ...] = ("calibrate", "select", "test")
 KINDS = KINDS_OF["top_and_random"]
 
 
@@ -53,7 +57,7 @@ class Limit:
 class ScoreSettings:
     """What is scored."""
 
-    splits: Sequence[str] = SCORED
+    splits: Sequence[str] = SIMULATED
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Simulator's name -> fields of `Limit`."""
     n_boot: int = 1000
@@ -61,8 +65,8 @@ class ScoreSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.splits or not set(self.splits) <= set(SCORED):
-            raise SettingError("scoring.splits", list(self.splits), f"some of {', '.join(SCORED)}")
+        if not self.splits or not set(self.splits) <= set(SIMULATED):
+            raise SettingError("scoring.splits", list(self.splits), f"some of {', '.join(SIMULATED)}")
         for name in self.limits:
             self.limit_of(name)
         self.bootstrap  # noqa: B018  (checks its fields before anything is simulated)
@@ -120,12 +124,21 @@ def score(
             }
             counts["wrong_explanations"][name] = {own: other.explanation for own, other in sorted(wrong.items())}
         simulations = pl.concat(tables)
-        write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")
-        scores = correlation_scores(simulations, written, settings.bootstrap)
-        write_table(scores, schemas.SCORES, draft.path / "scores.parquet")
+        _write_scores(simulations, written, settings.bootstrap, draft)
         n_without = sum(explanation.text is None for explanation in written)
         draft.publish({"n_explanations": len(written), "n_without_text": n_without} | counts)
     return out
+
+
+def _write_scores(
+    simulations: pl.DataFrame, written: Sequence[Explanation], bootstrap: Bootstrap, draft: Draft
+) -> None:
+    write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")
+    fits = fit_calibrations(simulations)
+    write_table(calibration_table(fits), schemas.CALIBRATIONS, draft.path / "calibrations.parquet")
+    correlations = correlation_scores(simulations, written, bootstrap)
+    calibrated = calibrated_scores(simulations, written, fits, bootstrap)
+    write_table(pl.concat([correlations, calibrated]), schemas.SCORES, draft.path / "scores.parquet")
 
 
 def _check_names(simulators: Mapping[str, Simulator], settings: ScoreSettings) -> None:
@@ -159,7 +172,7 @@ def _tasks(
     for explanation in allowed:
         if explanation.unit not in units:
             continue
-        for split in SCORED:
+        for split in SIMULATED:
             if split not in settings.splits or split not in (limit.splits or settings.splits):
                 continue
             examples = draw_examples(reader.of(explanation.unit, split, KINDS), limit.n_contexts, settings.seed)
