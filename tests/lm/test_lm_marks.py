@@ -145,8 +145,8 @@ CLASSIC = {"tokens": ["a", "b"], "token_logprobs": [None, -1.0], "top_logprobs":
 
 def test_forms_of_log_probabilities() -> None:
     assert [place.top for place in read_places(CLASSIC)] == [None, {"b": -1.0, 7: -2}]
-    content = [{"token": "b", "id": 3, "top_logprobs": [{"token": "b", "id": 3, "logprob": -1.0}]}]
-    assert read_places({"content": content})[0] == ("b", {"b": -1.0, 3: -1.0})
+    content = [{"token": "b", "id": 3, "logprob": -2.0, "top_logprobs": [{"token": "b", "id": 3, "logprob": -1.0}]}]
+    assert read_places({"content": content})[0] == ("b", {"b": -1.0, 3: -1.0}, -2.0)
     # Two tokens that look alike: the likelier, listed first, gives its text.
     twins = [{"token": "?", "logprob": -1.0}, {"token": "?", "logprob": -3.0}]
     assert read_places({"content": [{"token": "?", "top_logprobs": twins}]})[0].top == {"?": -1.0}

@@ -11,17 +11,27 @@ from typing import Protocol, TypeVar
 
 from latentese.errors import AnswerError
 from latentese.lm.answers import AnswerStore
-from latentese.lm.protocol import Chat, Marker, MarkReply, MarkRequest, Reply, Request
+from latentese.lm.protocol import (
+    Chat,
+    Marker,
+    MarkReply,
+    MarkRequest,
+    Reply,
+    Request,
+    TextReader,
+    TextReply,
+    TextRequest,
+)
 from latentese.lm.usage import Ledger, Meter
 from latentese.records import Usage
 from latentese.store.files import canonical_json
 
-Asked = TypeVar("Asked", Request, MarkRequest)
-Answered = TypeVar("Answered", Reply, MarkReply)
+Asked = TypeVar("Asked", Request, MarkRequest, TextRequest)
+Answered = TypeVar("Answered", Reply, MarkReply, TextReply)
 
 
-class ChatMarker(Chat, Marker, Protocol):
-    """A language model that does both."""
+class FullLM(Chat, Marker, TextReader, Protocol):
+    """A language model that chats and tells probabilities."""
 
 
 class CachedChat:
@@ -30,7 +40,7 @@ class CachedChat:
     def __init__(self, lm: Chat, path: str | Path) -> None:
         self.inner = lm
         self._store = AnswerStore(Path(path))
-        self._under_way: dict[Request | MarkRequest, asyncio.Future[str]] = {}
+        self._under_way: dict[Request | MarkRequest | TextRequest, asyncio.Future[str]] = {}
         self.ledger = Ledger()
         """Requests and tokens since this object was made."""
 
@@ -85,7 +95,7 @@ class CachedChat:
         self.ledger.add_asked(reply.usage)
         return parse(kept)
 
-    async def _same_under_way(self, request: Request | MarkRequest) -> str | None:
+    async def _same_under_way(self, request: Request | MarkRequest | TextRequest) -> str | None:
         """Wait for an identical request that is being answered; None when there is none, or it failed."""
         while request in self._under_way:
             if kept := await asyncio.shield(self._under_way[request]):
@@ -94,24 +104,32 @@ class CachedChat:
 
 
 class CachedLM(CachedChat):
-    """A model that chats and reads marked texts, behind an answer store."""
+    """A model that chats and reads texts, behind an answer store."""
 
-    def __init__(self, lm: ChatMarker, path: str | Path) -> None:
+    def __init__(self, lm: FullLM, path: str | Path) -> None:
         super().__init__(lm, path)
-        self._marker = lm
+        self._reader = lm
 
     @property
     def marks_name(self) -> str:
-        """Name that marked texts are kept under; a served model may read them otherwise than it chats."""
-        return getattr(self._marker, "marks_name", self.name)
+        """Name that texts are kept under; a served model may read them otherwise than it chats."""
+        return getattr(self._reader, "marks_name", self.name)
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
         """Answer from the store, or ask the model and keep its answer."""
-        return await self._ask(self.marks_name, request, self._marker.next_token_logprobs, _mark_reply)
+        return await self._ask(self.marks_name, request, self._reader.next_token_logprobs, _mark_reply)
+
+    async def token_logprobs(self, request: TextRequest) -> TextReply:
+        """Answer from the store, or ask the model and keep its answer."""
+        return await self._ask(self.marks_name, request, self._reader.token_logprobs, _text_reply)
 
     def kept_marks(self, request: MarkRequest) -> MarkReply | None:
         """Return the answer that the store holds."""
         return self._kept(self.marks_name, request, _mark_reply)
+
+    def kept_text(self, request: TextRequest) -> TextReply | None:
+        """Return the answer that the store holds."""
+        return self._kept(self.marks_name, request, _text_reply)
 
 
 def _chat_reply(kept: str) -> Reply:
@@ -122,3 +140,8 @@ def _chat_reply(kept: str) -> Reply:
 def _mark_reply(kept: str) -> MarkReply:
     fields = json.loads(kept)
     return MarkReply(tuple(tuple(row) for row in fields["logprobs"]), Usage(**fields["usage"]))
+
+
+def _text_reply(kept: str) -> TextReply:
+    fields = json.loads(kept)
+    return TextReply(tuple(fields["ends"]), tuple(fields["logprobs"]), Usage(**fields["usage"]))

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from latentese.errors import SettingError
-from latentese.lm.protocol import MarkRequest, Message, Request
+from latentese.lm.protocol import MarkRequest, Message, Request, TextRequest
 
 # Private-use characters: no template holds them, and contents are never rendered.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -45,6 +45,22 @@ class MarkedPrompt:
     """Index in `own` of the last token before each mark."""
 
 
+@dataclass(frozen=True)
+class TextPrompt:
+    """Token ids of a conversation up to the end of its last message, and where in the text its tokens end."""
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
+    """At least one token stands before the text."""
+    ends: tuple[tuple[int, int], ...]
+    """Offset in the text, and how many tokens of the text end at or before it; both rising."""
+
+    @property
+    def n_text(self) -> int:
+        """Tokens of the text, the last ones of `own`."""
+        return self.ends[-1][1]
+
+
 class ChatFormat:
     """How one tokenizer writes conversations."""
 
@@ -65,6 +81,17 @@ class ChatFormat:
         shared, own = self._encode_parts(self._around(request.messages), request.messages, request.n_shared)
         ids, ends = self._encode_to_marks(request.messages[-1].content, request.marks)
         return MarkedPrompt(shared, (*own, *ids), tuple(len(own) + end - 1 for end in ends))
+
+    def text(self, request: TextRequest) -> TextPrompt:
+        """Encode a conversation up to the end of its last message, which is cut as the tokenizer likes."""
+        shared, own = self._encode_parts(self._around(request.messages), request.messages, request.n_shared)
+        if not own:  # what comes before the text says how likely its first token is
+            shared, own = shared[:-1], shared[-1:]
+        if not own:
+            raise SettingError("messages", len(request.messages), "something that stands before the text to read")
+        content = request.messages[-1].content
+        ids, n_before = self._encode_cut(content, [len(content)])
+        return TextPrompt(shared, (*own, *ids), tuple(sorted((end, n) for end, n in n_before.items() if end)))
 
     def first_tokens(self, candidates: Sequence[str]) -> tuple[int, ...]:
         """First token of each candidate; raises SettingError when two begin with the same token."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from latentese.lm.cached import CachedChat, CachedLM
-from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request
+from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
 from latentese.lm.served import ServedChat, ServedLM
 from latentese.lm.wire import most_of
 from latentese.records import Usage
@@ -52,7 +52,7 @@ class DryChat:
     def __init__(self, lm: CachedChat) -> None:
         self._lm = lm
         self._price = lm.inner.price if isinstance(lm.inner, ServedChat) else None
-        self._counted: set[Request | MarkRequest] = set()
+        self._counted: set[Request | MarkRequest | TextRequest] = set()
         self._estimate = Estimate()
 
     @property
@@ -71,7 +71,7 @@ class DryChat:
         self._count(request, request.max_tokens, 0 if kept else 1)
         return kept or Reply(f"guess {_hash(request)[:8]}", Usage(), "stop")
 
-    def _count(self, request: Request | MarkRequest, max_tokens: int, n_requests: int) -> None:
+    def _count(self, request: Request | MarkRequest | TextRequest, max_tokens: int, n_requests: int) -> None:
         if not n_requests or request in self._counted:
             self._estimate.n_kept += 1
             return
@@ -81,7 +81,7 @@ class DryChat:
 
 
 class DryLM(DryChat):
-    """The same for a model that also reads marked texts."""
+    """The same for a model that also reads texts."""
 
     def __init__(self, lm: CachedLM) -> None:
         super().__init__(lm)
@@ -95,12 +95,24 @@ class DryLM(DryChat):
         self._count(request, 1, 0 if kept else n_requests)
         return kept or MarkReply(_guessed_rows(request), Usage())
 
+    async def token_logprobs(self, request: TextRequest) -> TextReply:
+        """Answer, and count the question unless its answer is kept."""
+        kept = self._reader.kept_text(request)
+        self._count(request, 1, 0 if kept else 1)
+        n_characters = len(request.messages[-1].content)
+        guessed = _generator(request).uniform(-9, -1, n_characters)
+        return kept or TextReply(tuple(range(1, n_characters + 1)), tuple(map(float, guessed)), Usage())
+
 
 def _guessed_rows(request: MarkRequest) -> tuple[tuple[float, ...], ...]:
     shape = (len(request.marks), len(request.candidates))
-    drawn = np.random.default_rng(int(_hash(request)[:15], 16)).uniform(-9, -1, shape)
+    drawn = _generator(request).uniform(-9, -1, shape)
     return tuple(tuple(map(float, row)) for row in drawn)
 
 
-def _hash(request: Request | MarkRequest) -> str:
+def _generator(request: MarkRequest | TextRequest) -> np.random.Generator:
+    return np.random.default_rng(int(_hash(request)[:15], 16))
+
+
+def _hash(request: Request | MarkRequest | TextRequest) -> str:
     return sha256_json(asdict(request))

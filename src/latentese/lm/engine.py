@@ -84,6 +84,12 @@ class Engine:
         return chosen - self.logits(hidden).logsumexp(-1, keepdim=True)
 
     @torch.inference_mode()
+    def logprobs_of_each(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Log-probabilities [n] of one token after each of n hidden states [n, d_model], as `logprobs_of` does."""
+        chosen = (hidden.float() * self._head[list(tokens)].float()).sum(-1)
+        return chosen - self.logits(hidden).logsumexp(-1)
+
+    @torch.inference_mode()
     def decode_step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
         """Append one token to every row and return the logits [n_rows, vocabulary] of what follows."""
         device = self._head.device

@@ -7,16 +7,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from latentese.errors import SettingError
-from latentese.lm.chat_format import ChatFormat, MarkedPrompt, Prompt
+from latentese.lm.chat_format import ChatFormat, MarkedPrompt, Prompt, TextPrompt
 from latentese.lm.decoding import Decoder
 from latentese.lm.engine import Engine
-from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request
+from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
 from latentese.lm.sampling import Answer
 from latentese.records import Usage
 from latentese.weights.load import load_causal_lm, load_tokenizer
@@ -25,7 +26,7 @@ from latentese.weights.source import ModelSource
 SLOTS_STEP = 1280
 """Prompt and answer are given a multiple of this many slots, so that most requests can be decoded side by side."""
 
-Answered = TypeVar("Answered", Reply, MarkReply)
+Answered = TypeVar("Answered", Reply, MarkReply, TextReply)
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,37 @@ class _Marks:
     candidates: tuple[int, ...]
     reply: asyncio.Future[MarkReply]
 
+    def read(self, engine: Engine) -> None:
+        """Read the text, and answer."""
+        prompt = self.prompt
+        hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[list(prompt.read_at)]
+        logprobs = engine.logprobs_of(hidden, self.candidates).tolist()
+        usage = Usage(len(prompt.shared) + len(prompt.own))
+        if not self.reply.done():
+            self.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), usage))
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text that waits to be read for its own tokens."""
+
+    prompt: TextPrompt
+    reply: asyncio.Future[TextReply]
+
+    def read(self, engine: Engine) -> None:
+        """Read the text, and answer."""
+        prompt, n_text = self.prompt, self.prompt.n_text
+        hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[-n_text - 1 : -1]
+        each = engine.logprobs_of_each(hidden, prompt.own[-n_text:]).tolist()
+        starts = (0, *(n_before for _, n_before in prompt.ends))
+        logprobs = tuple(sum(each[low:high]) for low, high in pairwise(starts))
+        usage = Usage(len(prompt.shared) + len(prompt.own))
+        if not self.reply.done():
+            self.reply.set_result(TextReply(tuple(end for end, _ in prompt.ends), logprobs, usage))
+
 
 class LocalLM:
-    """Chat and next-token probabilities of one transformers model, which is loaded when it is first asked.
+    """Chat and token probabilities of one transformers model, which is loaded when it is first asked.
 
     Concurrent calls are answered together, yet every answer is a function of (model, request): see `lm.engine`.
     Number format, device and `n_rows` belong to that function, and so to the name.
@@ -72,7 +101,7 @@ class LocalLM:
         self._device = device
         self._n_rows = n_rows
         self._chats: list[_Chat] = []
-        self._marks: list[_Marks] = []
+        self._texts: list[_Marks | _Text] = []
         self._writing: dict[Answer, _Chat] = {}
         self._worker: asyncio.Task[None] | None = None
 
@@ -98,8 +127,16 @@ class LocalLM:
         self._check_length(len(prompt.shared) + len(prompt.own))
         candidates = loaded.format.first_tokens(request.candidates)
         marks = _Marks(prompt, candidates, asyncio.get_running_loop().create_future())
-        self._marks.append(marks)
+        self._texts.append(marks)
         return await self._answered(marks.reply)
+
+    async def token_logprobs(self, request: TextRequest) -> TextReply:
+        """Read a text; raises SettingError for a text too long."""
+        prompt = self._loaded().format.text(request)
+        self._check_length(len(prompt.shared) + len(prompt.own))
+        text = _Text(prompt, asyncio.get_running_loop().create_future())
+        self._texts.append(text)
+        return await self._answered(text.reply)
 
     def _loaded(self) -> Loaded:
         return load_local(str(self._source.folder()), self._dtype, self._device)
@@ -119,9 +156,9 @@ class LocalLM:
         """Answer what waits until nothing does; between two steps others run, read answers and ask more."""
         try:
             await asyncio.sleep(0)
-            while self._chats or self._marks:
-                if self._marks:
-                    self._read(self._marks.pop(0))
+            while self._chats or self._texts:
+                if self._texts:
+                    self._texts.pop(0).read(self._loaded().engine)
                     await asyncio.sleep(0)
                 else:
                     await self._decode(self._chats[0].n_slots)
@@ -129,22 +166,14 @@ class LocalLM:
             self._abandon(error)
         finally:
             # A cancelled run leaves questions of a closed event loop behind.
-            self._chats, self._marks, self._writing = [], [], {}
+            self._chats, self._texts, self._writing = [], [], {}
 
     def _abandon(self, error: Exception) -> None:
         chats = (*self._chats, *self._writing.values())
-        replies: list[asyncio.Future[Any]] = [*(chat.reply for chat in chats), *(marks.reply for marks in self._marks)]
+        replies: list[asyncio.Future[Any]] = [*(chat.reply for chat in chats), *(text.reply for text in self._texts)]
         for reply in replies:
             if not reply.done():
                 reply.set_exception(error)
-
-    def _read(self, marks: _Marks) -> None:
-        engine, prompt = self._loaded().engine, marks.prompt
-        hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[list(prompt.read_at)]
-        logprobs = engine.logprobs_of(hidden, marks.candidates).tolist()
-        usage = Usage(len(prompt.shared) + len(prompt.own))
-        if not marks.reply.done():
-            marks.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), usage))
 
     async def _decode(self, n_slots: int) -> None:
         """Decode all waiting requests of one length, those included that arrive meanwhile."""

@@ -10,11 +10,12 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.offsets import token_ends
-from latentese.lm.prompts import MarkedPrompt
+from latentese.lm.prompts import MarkedPrompt, TextPrompt
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Asks for one completion by its fields and returns the one choice of the response."""
@@ -29,6 +30,8 @@ class Place(NamedTuple):
     text: str
     top: Top | None
     """None for the first token of a prompt, which follows nothing."""
+    logprob: float | None = None
+    """Of the token itself, where the server tells it."""
 
 
 class MarkReading(Protocol):
@@ -50,6 +53,10 @@ class MarkReading(Protocol):
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Read what may follow each mark; raises AnswerError when the server does not tell."""
+        ...
+
+    async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
+        """Read the tokens of a prompt and one token after it; raises AnswerError when the server does not tell."""
         ...
 
 
@@ -81,6 +88,10 @@ class NextToken:
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask at each mark, all at once."""
         return await _all(self.top(prompt, mark, ask) for mark in prompt.marks)
+
+    async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
+        """Raise SettingError: a server that lists the likeliest tokens only knows nothing of the one that is there."""
+        raise SettingError("marks", "NextToken", "Echo or PromptLogprobs, to read how likely a text is")
 
     async def top(self, prompt: MarkedPrompt, mark: int, ask: Ask) -> Top:
         """Ask at one mark."""
@@ -118,8 +129,13 @@ class Echo:
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask once."""
-        choice = await ask({"prompt": prompt.prompt, "logprobs": self.n_logprobs, "echo": True})
-        return await _at_marks(read_places(choice.get("logprobs")), prompt, ask, NextToken(self.n_logprobs))
+        places = await self.prompt_places(prompt.prompt, ask)
+        return await _at_marks(places, prompt, ask, NextToken(self.n_logprobs))
+
+    async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
+        """Ask once."""
+        choice = await ask({"prompt": prompt, "logprobs": self.n_logprobs, "echo": True})
+        return read_places(choice.get("logprobs"))
 
 
 @dataclass(frozen=True)
@@ -146,10 +162,14 @@ class PromptLogprobs:
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask once."""
+        places = await self.prompt_places(prompt.prompt, ask)
+        return await _at_marks(places, prompt, ask, NextToken(self.n_logprobs))
+
+    async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
+        """Ask once."""
         n_listed = self.n_logprobs
-        choice = await ask({"prompt": prompt.prompt, "logprobs": n_listed, "prompt_logprobs": n_listed})
-        places = [*_read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
-        return await _at_marks(places, prompt, ask, NextToken(n_listed))
+        choice = await ask({"prompt": prompt, "logprobs": n_listed, "prompt_logprobs": n_listed})
+        return [*_read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
 
 
 def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> tuple[float, ...]:
@@ -166,15 +186,42 @@ def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> 
     return tuple(values)
 
 
+def text_logprobs(places: Sequence[Place], prompt: TextPrompt) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Find where the text's tokens end, and their log-probabilities, among the places of a prompt and one more.
+
+    A token of the server that begins before the text, with a space as a rule, counts as the text's first.
+    """
+    if isinstance(prompt.prompt, str):
+        all_ends = token_ends([place.text for place in places[:-1]], prompt.prompt)
+        n_before = max((number for end, number in all_ends.items() if end <= prompt.begin), default=0)
+        ends = sorted((end - prompt.begin, number) for end, number in all_ends.items() if end > prompt.begin)
+    else:
+        if len(places) != len(prompt.prompt) + 1:
+            raise AnswerError(f"log-probabilities of {len(places)} tokens, expected {len(prompt.prompt) + 1}")
+        n_before = prompt.begin
+        ends = [(end, n_before + number) for end, number in prompt.ends]
+    numbers = [n_before, *(number for _, number in ends)]
+    own = [place.logprob for place in places[:-1]]
+    found = [own[low:high] for low, high in pairwise(numbers)]
+    if any(logprob is None or not math.isfinite(logprob) for part in found for logprob in part):
+        raise AnswerError("the server does not tell how likely each token of the text is")
+    return tuple(end for end, _ in ends), tuple(sum(logprob or 0.0 for logprob in part) for part in found)
+
+
 def read_places(logprobs: object) -> list[Place]:
     """Read `logprobs` of a choice: in lists per field (OpenAI, vLLM), or as a list of tokens (llama.cpp, chat)."""
     if not isinstance(logprobs, Mapping):
         raise AnswerError("the server gives no log-probabilities")
     try:
         if logprobs.get("content") is not None:
-            return [Place(item["token"], _top_of(item["top_logprobs"])) for item in logprobs["content"]]
+            return [
+                Place(item["token"], _top_of(item["top_logprobs"]), _own(item.get("logprob")))
+                for item in logprobs["content"]
+            ]
         tops = [None if top is None else _numbers(top) for top in logprobs["top_logprobs"]]
-        return [Place(str(text), top) for text, top in zip(logprobs["tokens"], tops, strict=True)]
+        own = logprobs.get("token_logprobs") or [None] * len(tops)
+        of_tokens = zip(logprobs["tokens"], tops, own, strict=True)
+        return [Place(str(text), top, _own(logprob)) for text, top, logprob in of_tokens]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnswerError(f"log-probabilities in a form that is not known ({error})") from error
 
@@ -224,7 +271,8 @@ def _place_of(listed: Mapping[str, Any]) -> Place:
     texts = {token: str(entry.get("decoded_token") or "") for token, entry in listed.items()}
     by_id = {int(token): entry["logprob"] for token, entry in listed.items()}
     by_text = {texts[token]: entry["logprob"] for token, entry in reversed(list(listed.items()))}
-    return Place(next(iter(texts.values())), _numbers(by_text | by_id))
+    own = next(iter(listed))
+    return Place(texts[own], _numbers(by_text | by_id), _own(by_id[int(own)]))
 
 
 def _top_of(listed: Sequence[Mapping[str, Any]]) -> Top:
@@ -238,9 +286,20 @@ def _numbers(top: Mapping[Any, Any]) -> Top:
     """Check that log-probabilities are numbers; texts such as `token_id:7`, which vLLM can send, become ids."""
     named = {_token(key): value for key, value in top.items()}
     for value in named.values():
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-            raise ValueError(f"{value!r} is no log-probability")
+        _check_number(value)
     return named
+
+
+def _own(value: Any) -> float | None:
+    """Check the log-probability of a token itself, which the first of a prompt has not."""
+    if value is not None:
+        _check_number(value)
+    return None if value is None else float(value)
+
+
+def _check_number(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"{value!r} is no log-probability")
 
 
 def _token(key: str | int) -> str | int:

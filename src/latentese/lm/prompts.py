@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from latentese.lm.protocol import MarkRequest, Message, Request
+from latentese.lm.protocol import MarkRequest, Message, Request, TextRequest
 
 if TYPE_CHECKING:
     from latentese.lm.chat_format import ChatFormat
@@ -32,6 +32,18 @@ class MarkedPrompt:
         return self.prompt[:mark]
 
 
+@dataclass(frozen=True)
+class TextPrompt:
+    """A prompt that ends with a text to be read."""
+
+    prompt: str | list[int]
+    begin: int
+    """How much of the prompt stands before the text: characters of a text, tokens of ids."""
+    ends: tuple[tuple[int, int], ...] = ()
+    """Of ids: offset in the text, and how many tokens of the text end at or before it. The tokens of a text are the
+    server's business."""
+
+
 class Prompts(Protocol):
     """Writes conversations out."""
 
@@ -46,6 +58,10 @@ class Prompts(Protocol):
 
     def marked(self, request: MarkRequest) -> MarkedPrompt:
         """Write a conversation up to its last mark."""
+        ...
+
+    def text(self, request: TextRequest) -> TextPrompt:
+        """Write a conversation up to the end of its last message."""
         ...
 
 
@@ -71,6 +87,11 @@ class TranscriptPrompts:
         before = len(text) - len(request.messages[-1].content)
         marks = tuple(before + mark for mark in request.marks)
         return MarkedPrompt(text[: marks[-1]], marks, request.candidates)
+
+    def text(self, request: TextRequest) -> TextPrompt:
+        """Write a conversation up to the end of its last message."""
+        text = _transcript(request.messages)
+        return TextPrompt(text, len(text) - len(request.messages[-1].content))
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,12 @@ class TokenPrompts:
         marks = tuple(len(prompt.shared) + at + 1 for at in prompt.read_at)
         texts = tuple(self._format.decode([token]) for token in ids)
         return MarkedPrompt([*prompt.shared, *prompt.own], marks, texts, ids)
+
+    def text(self, request: TextRequest) -> TextPrompt:
+        """Encode a conversation up to the end of its last message."""
+        prompt = self._format.text(request)
+        ids = [*prompt.shared, *prompt.own]
+        return TextPrompt(ids, len(ids) - prompt.n_text, prompt.ends)
 
     @cached_property
     def _format(self) -> ChatFormat:

@@ -121,6 +121,32 @@ class MarkReply:
     usage: Usage
 
 
+@dataclass(frozen=True)
+class TextRequest:
+    """A conversation whose last message is read once, with the probability of each of its tokens wanted."""
+
+    messages: tuple[Message, ...]
+    n_shared: int = 0
+    """So many leading messages, fewer than all, are the same in many requests."""
+
+    def __post_init__(self) -> None:
+        _check_messages(self.messages, self.n_shared)
+        if not self.messages[-1].content:
+            raise SettingError("messages", self.messages[-1], "a last message with some text to read")
+
+
+@dataclass(frozen=True)
+class TextReply:
+    """Log-probabilities (nats) of the last message's own tokens, as the model cuts it, each given all before it."""
+
+    ends: tuple[int, ...]
+    """Character offsets in the message at which its tokens end, rising to its length; tokens that make up one character
+    together count as one."""
+    logprobs: tuple[float, ...]
+    """One per end."""
+    usage: Usage
+
+
 class Chat(Protocol):
     """A language model that continues conversations."""
 
@@ -143,6 +169,19 @@ class Marker(Protocol):
         ...
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        """Read one text; concurrent calls share what their leading messages have in common."""
+        ...
+
+
+class TextReader(Protocol):
+    """A language model that tells how likely a given text is, token by token."""
+
+    @property
+    def name(self) -> str:
+        """Identity of the model, with what changes its answers."""
+        ...
+
+    async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Read one text; concurrent calls share what their leading messages have in common."""
         ...
 

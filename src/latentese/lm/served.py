@@ -13,10 +13,10 @@ from latentese.errors import AnswerError, SettingError
 from latentese.lm.asking import Answered, Asker
 from latentese.lm.budget import Budget, Price
 from latentese.lm.endpoint import Endpoint
-from latentese.lm.marks import MarkReading, candidate_logprobs
+from latentese.lm.marks import MarkReading, candidate_logprobs, text_logprobs
 from latentese.lm.pacing import Limits, Pacer
 from latentese.lm.prompts import Prompts, TranscriptPrompts
-from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request, TextReply, TextRequest
 from latentese.lm.usage import Meter
 from latentese.lm.wire import CompletionWire, Wire, most_of, only_choice
 from latentese.records import Usage
@@ -107,8 +107,15 @@ class ServedLM(ServedChat):
         asked: list[Answered] = []
         tops = await self._marks.tops(prompt, partial(self._complete_one, most_of(request.messages, 1), asked))
         logprobs = tuple(candidate_logprobs(top, prompt, self._marks.floor_unlisted) for top in tops)
-        n_prompt = sum(answered.usage.prompt_tokens for answered in asked)
-        return MarkReply(logprobs, Usage(n_prompt, sum(answered.usage.completion_tokens for answered in asked)))
+        return MarkReply(logprobs, _total(asked))
+
+    async def token_logprobs(self, request: TextRequest) -> TextReply:
+        """Read a text in one request; raises SettingError when texts are read in a way that does not tell."""
+        prompt = self._prompts.text(request)
+        asked: list[Answered] = []
+        ask = partial(self._complete_one, most_of(request.messages, 1), asked)
+        ends, logprobs = text_logprobs(await self._marks.prompt_places(prompt.prompt, ask), prompt)
+        return TextReply(ends, logprobs, _total(asked))
 
     async def probe(self) -> None:
         """Ask for the models, and read a short text; raises LatenteseError when the server cannot."""
@@ -124,3 +131,8 @@ class ServedLM(ServedChat):
         answered = await self._ask(CompletionWire.path, {"max_tokens": 1, "temperature": 0.0, **fields}, most)
         asked.append(answered)
         return only_choice(answered.body)
+
+
+def _total(asked: list[Answered]) -> Usage:
+    n_prompt = sum(answered.usage.prompt_tokens for answered in asked)
+    return Usage(n_prompt, sum(answered.usage.completion_tokens for answered in asked))
