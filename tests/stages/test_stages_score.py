@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,8 +13,10 @@ from toy_units import WordListSimulator, make_context, make_example
 from latentese import schemas
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest
+from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.simulators.base import Simulator
+from latentese.simulators.ensemble import EnsembleSimulator
 from latentese.simulators.token_table import TokenTableSimulator
 from latentese.stages.score import ScoreSettings, draw_examples, score
 from latentese.store.artifact import open_artifact
@@ -134,3 +136,63 @@ def test_bad_settings_stop_at_once(study: Study, tmp_path: Path, settings: dict[
     with pytest.raises(SettingError, match=named):
         run(study, tmp_path / "bad", ScoreSettings(**settings))  # type: ignore[arg-type]
     assert not (tmp_path / "bad").exists()
+
+
+class FirstLetters(WordListSimulator):
+    """Expects 1 on tokens that begin like a word of the explanation, which every token of the toy contexts does."""
+
+    name = "letters"
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        return [
+            Simulation(context.context, tuple(float(len(token.strip()) % 3) for token in context.tokens))
+            for context in contexts
+        ]
+
+
+def test_an_ensemble_weighs_its_members_on_calibrate_and_is_scored_like_them(study: Study, tmp_path: Path) -> None:
+    members: dict[str, Simulator] = {"words": WordListSimulator(), "letters": FirstLetters()}
+    simulators = {"both": EnsembleSimulator(("words", "letters"), "both"), **members}
+    settings = ScoreSettings(limits={"letters": {"n_units": 2, "n_contexts": 6}}, n_boot=10)
+    out = run(study, tmp_path / "scores", settings, simulators)
+    counts = open_artifact(out, "scores").manifest.counts
+    fit = counts["ensembles"]["both"]
+    assert fit["weights"]["words"] > 0
+    assert sum(fit["shares"].values()) == pytest.approx(1)
+    assert fit["n_units"] == counts["simulators"]["both"]["n_units"] == 2
+    # The limit of one member is the limit of both: as many rows as that member has.
+    assert counts["simulators"]["both"] == counts["simulators"]["letters"]
+    alone, together = (values(out, simulator=name, control="none") for name in ("words", "both"))
+    assert set(together) < set(alone)
+    wrong = values(out, simulator="both", control="wrong_explanation")
+    assert set(wrong) == set(together)
+
+
+@pytest.mark.parametrize(
+    ("members", "splits", "named"),
+    [
+        (("words", "nobody"), ("calibrate", "test"), r"simulators\.both\.members='nobody'"),
+        (("words", "both"), ("calibrate", "test"), r"simulators\.both\.members='both'"),
+        (("words", "token_table"), ("select", "test"), r"scoring\.splits"),
+    ],
+)
+def test_ensembles_that_cannot_be_fitted_stop_at_once(
+    study: Study, tmp_path: Path, members: tuple[str, str], splits: tuple[str, ...], named: str
+) -> None:
+    simulators = {**SIMULATORS, "both": EnsembleSimulator(members, "both")}
+    with pytest.raises(SettingError, match=named):
+        run(study, tmp_path / "bad", ScoreSettings(splits=splits, n_boot=10), simulators)
+
+
+def test_what_is_fitted_on_calibrate_is_kept_beside_the_scores(scored: Path) -> None:
+    fits = read_table(scored / "calibrations.parquet", schemas.CALIBRATIONS).filter(simulator="words", control="none")
+    assert dict(zip(fits["unit"], fits["threshold"], strict=True)) == {0: 1.0, 1: 1.0, 4: 1.0}
+    # Unit 0 fires with 3 exactly where its word stands.
+    [first] = fits.filter(unit=0).to_dicts()
+    assert (first["slope"], first["intercept"]) == pytest.approx((3, 0), abs=1e-9)
+    scores = read_table(scored / "scores.parquet", schemas.SCORES)
+    assert set(scores["split"]) == {"select", "test"}
+    own = scores.filter(unit=0, simulator="words", control="none", split="test", contexts="top_and_random")
+    value = dict(zip(own["metric"], own["value"], strict=True))
+    assert value["r2.linear"] == pytest.approx(1)
+    assert (value["precision"], value["recall"], value["f1"]) == (1, 1, 1)

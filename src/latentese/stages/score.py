@@ -27,6 +27,7 @@ from latentese.scorers.controls import draw_wrong_explanations
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
+from latentese.stages.ensembles import check_members, combine_members, without_ensembles
 from latentese.stages.judging import SplitExamples
 from latentese.stages.running import run_async
 from latentese.store.artifact import Draft, open_artifact, open_draft
@@ -99,35 +100,37 @@ def score(
 ) -> Path:
     """Write the scores artifact: one row per context simulated, one score per explanation, simulator and control.
 
-    Counts: n_explanations, n_without_text, per simulator n_judged and n_failed, and whose explanation was used as the
-    wrong one.
+    Counts: n_explanations, n_without_text, per simulator n_judged and n_failed, whose explanation was used as the wrong
+    one, and what members of ensembles weigh.
     """
     _check_names(simulators, settings)
+    check_members(simulators, settings.splits)
     reader = SplitExamples(Contexts(contexts), Examples(examples))
     source = open_artifact(explanations, "explanations")
     written = read_explanations(source.file("explanations.jsonl"))
     inputs = {"contexts": reader.contexts.artifact, "examples": reader.examples.artifact, "explanations": source}
     described = {**asdict(settings), "simulators": sorted(simulators)}
     with open_draft(out, "scores", inputs, described) as draft:
-        counts: dict[str, Any] = {"simulators": {}, "wrong_explanations": {}}
+        counts: dict[str, Any] = {"wrong_explanations": {}}
         tables = [schemas.SIMULATIONS.to_frame()]
-        for name, simulator in simulators.items():
+        for name, simulator in without_ensembles(simulators).items():
             wrong = _wrong_explanations(written, simulator, settings.seed)
             tasks = list(_tasks(name, [e for e in written if simulator.reads(e)], wrong, reader, settings))
             table = run_async(_simulate(simulator, tasks))
             tables.append(table)
-            n_failed = table["expected_acts"].null_count()
-            counts["simulators"][name] = {
-                "n_units": table["unit"].n_unique(),
-                "n_judged": table.height - n_failed,
-                "n_failed": n_failed,
-            }
             counts["wrong_explanations"][name] = {own: other.explanation for own, other in sorted(wrong.items())}
-        simulations = pl.concat(tables)
+        combined, counts["ensembles"] = combine_members(pl.concat(tables), simulators, counts["wrong_explanations"])
+        simulations = pl.concat([*tables, combined])
+        counts["simulators"] = {name: _counted(simulations.filter(simulator=name)) for name in simulators}
         _write_scores(simulations, written, settings.bootstrap, draft)
         n_without = sum(explanation.text is None for explanation in written)
         draft.publish({"n_explanations": len(written), "n_without_text": n_without} | counts)
     return out
+
+
+def _counted(table: pl.DataFrame) -> dict[str, int]:
+    n_failed = table["expected_acts"].null_count()
+    return {"n_units": table["unit"].n_unique(), "n_judged": table.height - n_failed, "n_failed": n_failed}
 
 
 def _write_scores(
