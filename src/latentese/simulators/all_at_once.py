@@ -11,6 +11,7 @@ import numpy as np
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Marker, MarkRequest
 from latentese.records import Context, Explanation, Simulation
+from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.prompts import NO_EXPLANATION, shared_messages, unit_messages
 
 DIGITS = tuple("0123456789")
@@ -58,7 +59,9 @@ class AllAtOnceSimulator:
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
         gains = np.round(np.maximum(told - untold, 0.0), 6)
-        return Simulation(context.context, _spread(dict(zip(asked, map(float, gains), strict=True)), context))
+        return Simulation(
+            context.context, spread_over_tokens(dict(zip(asked, map(float, gains), strict=True)), context)
+        )
 
     async def _log_digits(self, request: MarkRequest) -> np.ndarray:
         reply = await self.marker.next_token_logprobs(request)
@@ -84,12 +87,3 @@ def _request(explanation: str, context: Context, shown: Sequence[int]) -> MarkRe
     shared = shared_messages()
     asked = tuple(mark for position, mark in zip(shown, marks, strict=True) if context.keep[position])
     return MarkRequest(shared + messages, asked, DIGITS, n_shared=len(shared))
-
-
-def _spread(expected: dict[int, float], context: Context) -> tuple[float, ...]:
-    """Give each token a value: 0 where nothing counts; the rest of a split character takes its first token's."""
-    values: list[float] = []
-    for position, token in enumerate(context.tokens):
-        rest_of_character = not token and context.keep[position] and bool(values)
-        values.append(values[-1] if rest_of_character else expected.get(position, 0.0))
-    return tuple(values)
