@@ -13,7 +13,8 @@ from tiny_models import make_tiny_llama
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.local import LocalLM
-from latentese.lm.marks import Echo, MarkReading, NextToken, PromptLogprobs, candidate_logprobs, read_places
+from latentese.lm.marks import Echo, MarkReading, NextToken, PromptLogprobs, candidate_logprobs
+from latentese.lm.places import read_places
 from latentese.lm.prompts import MarkedPrompt, TokenPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.lm.testing.models import FolderModel

@@ -18,7 +18,8 @@ from latentese.lm.cached import CachedLM
 from latentese.lm.chat_format import ChatFormat
 from latentese.lm.dry import DryLM
 from latentese.lm.local import LocalLM
-from latentese.lm.marks import Echo, MarkReading, NextToken, Place, PromptLogprobs, text_logprobs
+from latentese.lm.marks import Echo, MarkReading, NextToken, PromptLogprobs
+from latentese.lm.places import Place, text_logprobs
 from latentese.lm.prompts import TextPrompt, TokenPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request, TextReply, TextRequest
 from latentese.lm.testing.models import FolderModel

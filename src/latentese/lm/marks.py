@@ -7,31 +7,17 @@ log-probability: the answer then fails, unless `floor_unlisted` takes the lowest
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.offsets import token_ends
-from latentese.lm.prompts import MarkedPrompt, TextPrompt
+from latentese.lm.places import Place, Top, read_places, read_prompt_places
+from latentese.lm.prompts import MarkedPrompt
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Asks for one completion by its fields and returns the one choice of the response."""
-
-Top = Mapping[str | int, float]
-"""Log-probabilities of the tokens that are listed at one place, by text, or by id where the server tells ids."""
-
-
-class Place(NamedTuple):
-    """A token of the server, and what else could have been there."""
-
-    text: str
-    top: Top | None
-    """None for the first token of a prompt, which follows nothing."""
-    logprob: float | None = None
-    """Of the token itself, where the server tells it."""
 
 
 class MarkReading(Protocol):
@@ -169,7 +155,7 @@ class PromptLogprobs:
         """Ask once."""
         n_listed = self.n_logprobs
         choice = await ask({"prompt": prompt, "logprobs": n_listed, "prompt_logprobs": n_listed})
-        return [*_read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
+        return [*read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
 
 
 def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> tuple[float, ...]:
@@ -184,56 +170,6 @@ def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> 
             raise AnswerError(f"{text!r} is not among the tokens that the server lists: raise n_logprobs")
         values.append(value)
     return tuple(values)
-
-
-def text_logprobs(places: Sequence[Place], prompt: TextPrompt) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Find where the text's tokens end, and their log-probabilities, among the places of a prompt and one more.
-
-    A token of the server that begins before the text, with a space as a rule, counts as the text's first.
-    """
-    if isinstance(prompt.prompt, str):
-        all_ends = token_ends([place.text for place in places[:-1]], prompt.prompt)
-        n_before = max((number for end, number in all_ends.items() if end <= prompt.begin), default=0)
-        ends = sorted((end - prompt.begin, number) for end, number in all_ends.items() if end > prompt.begin)
-    else:
-        if len(places) != len(prompt.prompt) + 1:
-            raise AnswerError(f"log-probabilities of {len(places)} tokens, expected {len(prompt.prompt) + 1}")
-        n_before = prompt.begin
-        ends = [(end, n_before + number) for end, number in prompt.ends]
-    numbers = [n_before, *(number for _, number in ends)]
-    own = [place.logprob for place in places[:-1]]
-    found = [own[low:high] for low, high in pairwise(numbers)]
-    if any(logprob is None or not math.isfinite(logprob) for part in found for logprob in part):
-        raise AnswerError("the server does not tell how likely each token of the text is")
-    return tuple(end for end, _ in ends), tuple(sum(logprob or 0.0 for logprob in part) for part in found)
-
-
-def read_places(logprobs: object) -> list[Place]:
-    """Read `logprobs` of a choice: in lists per field (OpenAI, vLLM), or as a list of tokens (llama.cpp, chat)."""
-    if not isinstance(logprobs, Mapping):
-        raise AnswerError("the server gives no log-probabilities")
-    try:
-        if logprobs.get("content") is not None:
-            return [
-                Place(item["token"], _top_of(item["top_logprobs"]), _own(item.get("logprob")))
-                for item in logprobs["content"]
-            ]
-        tops = [None if top is None else _numbers(top) for top in logprobs["top_logprobs"]]
-        own = logprobs.get("token_logprobs") or [None] * len(tops)
-        of_tokens = zip(logprobs["tokens"], tops, own, strict=True)
-        return [Place(str(text), top, _own(logprob)) for text, top, logprob in of_tokens]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AnswerError(f"log-probabilities in a form that is not known ({error})") from error
-
-
-def _read_prompt_places(prompt_logprobs: object) -> list[Place]:
-    """Read vLLM's list: of each prompt token, None or `{id: {logprob, rank, decoded_token}}`, itself included."""
-    if not isinstance(prompt_logprobs, Sequence):
-        raise AnswerError("the server gives no prompt log-probabilities")
-    try:
-        return [Place("", None) if listed is None else _place_of(listed) for listed in prompt_logprobs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AnswerError(f"prompt log-probabilities in a form that is not known ({error})") from error
 
 
 async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alone: NextToken) -> list[Top]:
@@ -264,46 +200,6 @@ def _numbers_at(places: Sequence[Place], prompt: MarkedPrompt) -> Mapping[int, i
     if len(places) != len(prompt.prompt) + 1:
         raise AnswerError(f"log-probabilities of {len(places)} tokens, expected {len(prompt.prompt) + 1}")
     return {mark: mark for mark in prompt.marks}
-
-
-def _place_of(listed: Mapping[str, Any]) -> Place:
-    """Read one place of vLLM's: the prompt's own token comes first."""
-    texts = {token: str(entry.get("decoded_token") or "") for token, entry in listed.items()}
-    by_id = {int(token): entry["logprob"] for token, entry in listed.items()}
-    by_text = {texts[token]: entry["logprob"] for token, entry in reversed(list(listed.items()))}
-    own = next(iter(listed))
-    return Place(texts[own], _numbers(by_text | by_id), _own(by_id[int(own)]))
-
-
-def _top_of(listed: Sequence[Mapping[str, Any]]) -> Top:
-    """Read tokens that are listed with their text and, by llama.cpp, their id."""
-    by_text = {item["token"]: item["logprob"] for item in reversed(listed)}  # the likelier of two that look alike
-    by_id = {item["id"]: item["logprob"] for item in listed if "id" in item}
-    return _numbers(by_text | by_id)
-
-
-def _numbers(top: Mapping[Any, Any]) -> Top:
-    """Check that log-probabilities are numbers; texts such as `token_id:7`, which vLLM can send, become ids."""
-    named = {_token(key): value for key, value in top.items()}
-    for value in named.values():
-        _check_number(value)
-    return named
-
-
-def _own(value: Any) -> float | None:
-    """Check the log-probability of a token itself, which the first of a prompt has not."""
-    if value is not None:
-        _check_number(value)
-    return None if value is None else float(value)
-
-
-def _check_number(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise ValueError(f"{value!r} is no log-probability")
-
-
-def _token(key: str | int) -> str | int:
-    return int(key.removeprefix("token_id:")) if isinstance(key, str) and key.startswith("token_id:") else key
 
 
 def _settings(reading: str, of: NextToken | Echo | PromptLogprobs) -> Mapping[str, Any]:

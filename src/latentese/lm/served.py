@@ -13,8 +13,9 @@ from latentese.errors import AnswerError, SettingError
 from latentese.lm.asking import Answered, Asker
 from latentese.lm.budget import Budget, Price
 from latentese.lm.endpoint import Endpoint
-from latentese.lm.marks import MarkReading, candidate_logprobs, text_logprobs
+from latentese.lm.marks import MarkReading, candidate_logprobs
 from latentese.lm.pacing import Limits, Pacer
+from latentese.lm.places import text_logprobs
 from latentese.lm.prompts import Prompts, TranscriptPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request, TextReply, TextRequest
 from latentese.lm.usage import Meter
