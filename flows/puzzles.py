@@ -1,0 +1,120 @@
+"""Put explainers, simulators and scorers before units whose explanation is known: one command.
+
+    python -m flows.puzzles                              all that are configured
+    python -m flows.puzzles puzzles.judges=[embedding]   with Hydra overrides, such as puzzles.files=[mine.toml]
+
+Of each simulator and scorer: how often the true explanation beats three false ones. Of each explainer: what it writes
+from half of the contexts, scored on the other half. Prints the page and writes it, with a JSON file, to `puzzles.page`.
+Answers of language models are kept, so a stopped run goes on and a rerun asks nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from flows.config import Params, build_all, build_once, composed_params, settings
+from flows.entry import run
+from flows.pipeline import Raw
+from latentese.errors import SettingError
+from latentese.explainers.base import Explainer
+from latentese.metrics.intervals import Bootstrap
+from latentese.puzzles.explaining import Found, Written, explain_puzzles, judge_written
+from latentese.puzzles.files import packaged_files, read_puzzles
+from latentese.puzzles.judges import Judge, SimulatorJudge
+from latentese.puzzles.puzzle import KINDS, Puzzle
+from latentese.puzzles.trials import Trial, reads_sentences, try_judge
+from latentese.report.puzzles import PuzzleFindings, page, write_page
+from latentese.stages.running import run_async
+
+
+@dataclass(frozen=True)
+class PuzzleSettings:
+    """What conf/puzzles/*.yaml says."""
+
+    page: str
+    packaged: bool = True
+    files: Sequence[str] = ()
+    kinds: Sequence[str] | None = None
+    explainers: Sequence[str] | None = None
+    judges: Sequence[str] | None = None
+    bootstrap: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not set(self.kinds or ()) <= set(KINDS):
+            raise SettingError("puzzles.kinds", list(self.kinds or ()), f"null, or some of {', '.join(KINDS)}")
+
+    def read(self) -> list[Puzzle]:
+        """Read the puzzles that are asked for, one kind after another."""
+        files = [*(packaged_files() if self.packaged else []), *map(Path, self.files)]
+        puzzles = [puzzle for puzzle in read_puzzles(files) if not self.kinds or puzzle.kind in self.kinds]
+        if not puzzles:
+            raise SettingError("puzzles.files", list(self.files), "files of puzzles, or packaged=true")
+        return sorted(puzzles, key=lambda puzzle: KINDS.index(puzzle.kind))
+
+
+def judges_of(params: Params, names: Sequence[str] | None) -> list[Judge]:
+    """Build the configured simulators and scorers, or those of them that are named."""
+    simulators = _chosen(params["simulators"], names, "puzzles.judges")
+    return [SimulatorJudge(simulator) for simulator in build_all(simulators, "simulators").values()]
+
+
+def _chosen(specs: Mapping[str, Any], names: Sequence[str] | None, setting: str) -> dict[str, Any]:
+    """Take the specs that are named, all of them for None."""
+    for name in names or ():
+        if name not in specs:
+            raise SettingError(setting, name, f"null, or some of {', '.join(specs)}")
+    return {name: spec for name, spec in specs.items() if names is None or name in names}
+
+
+def try_all(judges: Sequence[Judge], puzzles: Sequence[Puzzle]) -> list[Trial]:
+    """Try one judge after another."""
+    trials: list[Trial] = []
+    for judge in judges:
+        with tqdm(total=len(puzzles), desc=f"puzzles before {judge.name}", unit="puzzle") as bar:
+            trials += run_async(try_judge(judge, puzzles, bar.update))
+    return trials
+
+
+def explain_all(
+    explainers: Mapping[str, Explainer], judges: Sequence[Judge], puzzles: Sequence[Puzzle]
+) -> tuple[list[Written], list[Found]]:
+    """Let every explainer write, and every judge judge what it can read of that."""
+    all_written: list[Written] = []
+    found: list[Found] = []
+    for name, explainer in explainers.items():
+        written = run_async(explain_puzzles(explainer, puzzles))
+        all_written += written
+        for judge in tqdm(judges, desc=f"what {name} wrote", unit="judge"):
+            found += run_async(judge_written(judge, written))
+    return all_written, found
+
+
+def main(*words: str) -> None:
+    """Try everything that is configured, print the page and write it."""
+    parser = argparse.ArgumentParser(prog="python -m flows.puzzles", description=__doc__, formatter_class=Raw)
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as lm=smollm2")
+    arguments = parser.parse_args(words)
+    params = composed_params(["puzzles=packaged", *arguments.overrides])
+    chosen = settings(PuzzleSettings, params["puzzles"], "puzzles")
+    bootstrap = settings(Bootstrap, chosen.bootstrap, "puzzles.bootstrap")
+    puzzles, judges = chosen.read(), judges_of(params, chosen.judges)
+    explainers = build_all(_chosen(params["explainers"], chosen.explainers, "puzzles.explainers"), "explainers")
+    able = [judge for judge in judges if reads_sentences(judge, puzzles)]
+    about = [f"language model: {build_once(params['lm'], 'lm').name}"]
+    about += [f"not tried, for it reads no sentences: {judge.name}" for judge in judges if judge not in able]
+    trials = try_all(able, puzzles)
+    written, found = explain_all(explainers, judges, puzzles)
+    command = " ".join(["python -m flows.puzzles", *words])
+    findings = PuzzleFindings(command, about, puzzles, trials, written, found, bootstrap)
+    write_page(findings, Path(chosen.page))
+    print(page(findings))
+
+
+if __name__ == "__main__":
+    run(main)
