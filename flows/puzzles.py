@@ -24,10 +24,10 @@ from flows.pipeline import Raw
 from latentese.errors import SettingError
 from latentese.explainers.base import Explainer
 from latentese.metrics.intervals import Bootstrap
-from latentese.puzzles.explaining import Found, Written, explain_puzzles, judge_written
+from latentese.puzzles.explaining import Found, Written, explain_cases, judge_written
 from latentese.puzzles.files import packaged_files, read_puzzles
 from latentese.puzzles.judges import Judge, SimulatorJudge
-from latentese.puzzles.puzzle import KINDS, Puzzle
+from latentese.puzzles.puzzle import KINDS, Case, Puzzle, case_of
 from latentese.puzzles.trials import Trial, reads_sentences, try_judge
 from latentese.report.puzzles import PuzzleFindings, page, write_page
 from latentese.stages.running import run_async
@@ -82,13 +82,13 @@ def try_all(judges: Sequence[Judge], puzzles: Sequence[Puzzle]) -> list[Trial]:
 
 
 def explain_all(
-    explainers: Mapping[str, Explainer], judges: Sequence[Judge], puzzles: Sequence[Puzzle]
+    explainers: Mapping[str, Explainer], judges: Sequence[Judge], cases: Sequence[Case]
 ) -> tuple[list[Written], list[Found]]:
     """Let every explainer write, and every judge judge what it can read of that."""
     all_written: list[Written] = []
     found: list[Found] = []
     for name, explainer in explainers.items():
-        written = run_async(explain_puzzles(explainer, puzzles))
+        written = run_async(explain_cases(explainer, cases))
         all_written += written
         for judge in tqdm(judges, desc=f"what {name} wrote", unit="judge"):
             found += run_async(judge_written(judge, written))
@@ -109,7 +109,7 @@ def main(*words: str) -> None:
     about = [f"language model: {build_once(params['lm'], 'lm').name}"]
     about += [f"not tried, for it reads no sentences: {judge.name}" for judge in judges if judge not in able]
     trials = try_all(able, puzzles)
-    written, found = explain_all(explainers, judges, puzzles)
+    written, found = explain_all(explainers, judges, [case_of(puzzle) for puzzle in puzzles])
     command = " ".join(["python -m flows.puzzles", *words])
     findings = PuzzleFindings(command, about, puzzles, trials, written, found, bootstrap)
     write_page(findings, Path(chosen.page))

@@ -12,9 +12,9 @@ from toy_puzzles import ScriptedSimulator, toy_puzzle
 from toy_units import make_explanation
 
 from latentese.explainers.token_table import TokenTableExplainer
-from latentese.puzzles.explaining import Found, Written, explain_puzzles, judge_written
+from latentese.puzzles.explaining import Found, Written, explain_cases, judge_written
 from latentese.puzzles.judges import SimulatorJudge
-from latentese.puzzles.puzzle import Puzzle
+from latentese.puzzles.puzzle import Puzzle, case_of
 from latentese.records import Example, Explanation, Unit
 from latentese.simulators.token_table import TokenTableSimulator
 
@@ -40,15 +40,15 @@ def puzzle(tmp_path: Path) -> Puzzle:
 
 def found_for(puzzle: Puzzle, text: str, other: str = "hen") -> Found:
     written = [
-        Written(puzzle, make_explanation(text, 0)),
-        Written(replace(puzzle, name="other"), make_explanation(other, 1)),
+        Written(case_of(puzzle), make_explanation(text, 0)),
+        Written(case_of(replace(puzzle, name="other")), make_explanation(other, 1)),
     ]
     return asyncio.run(judge_written(SimulatorJudge(ScriptedSimulator({})), written))[0]
 
 
 def test_an_explainer_sees_half_of_the_contexts(puzzle: Puzzle) -> None:
     explainer = Recorder("red")
-    (written,) = asyncio.run(explain_puzzles(explainer, [puzzle]))
+    (written,) = asyncio.run(explain_cases(explainer, [case_of(puzzle)]))
     ((unit, shown),) = explainer.shown
     assert tuple(shown) == puzzle.halves()[0]
     # Three of the ten counted tokens shown fire.
@@ -75,18 +75,18 @@ def test_an_explanation_that_says_nothing_names_nothing(puzzle: Puzzle) -> None:
 
 
 def test_what_failed_is_left_to_the_count_of_explanations(puzzle: Puzzle) -> None:
-    written = asyncio.run(explain_puzzles(Recorder(None), [puzzle]))
+    written = asyncio.run(explain_cases(Recorder(None), [case_of(puzzle)]))
     assert asyncio.run(judge_written(SimulatorJudge(ScriptedSimulator({})), written)) == []
 
 
 def test_a_single_explanation_has_no_control(puzzle: Puzzle) -> None:
-    written = asyncio.run(explain_puzzles(Recorder("red"), [puzzle]))
+    written = asyncio.run(explain_cases(Recorder("red"), [case_of(puzzle)]))
     (found,) = asyncio.run(judge_written(SimulatorJudge(ScriptedSimulator({})), written))
     assert found.wrong is None
     assert found.value == pytest.approx(1.0)
 
 
 def test_a_table_is_judged_where_the_sentence_cannot_be(puzzle: Puzzle) -> None:
-    written = asyncio.run(explain_puzzles(TokenTableExplainer(), [puzzle]))
+    written = asyncio.run(explain_cases(TokenTableExplainer(), [case_of(puzzle)]))
     (found,) = asyncio.run(judge_written(SimulatorJudge(TokenTableSimulator()), written))
     assert (found.value, found.true, found.named) == (pytest.approx(1.0), None, None)

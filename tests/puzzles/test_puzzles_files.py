@@ -124,5 +124,5 @@ def test_two_puzzles_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no such file of puzzles"):
+    with pytest.raises(ArtifactError, match="there is no such file"):
         read_puzzles([tmp_path / "none.toml"])

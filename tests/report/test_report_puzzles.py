@@ -12,6 +12,7 @@ from toy_units import make_explanation
 from latentese.metrics.intervals import Bootstrap
 from latentese.puzzles.explaining import Found, Written
 from latentese.puzzles.files import packaged_files, read_puzzles
+from latentese.puzzles.puzzle import case_of
 from latentese.puzzles.trials import Trial
 from latentese.report.puzzles import PuzzleFindings, found_table, page, trials_table, write_page
 
@@ -24,7 +25,10 @@ def trial(puzzle: str, true: float | None, *false: float | None, n_failed: int =
 
 
 def findings(text: str = "the word") -> PuzzleFindings:
-    written = [Written(ONE, make_explanation(text, 0)), Written(TWO, make_explanation(None, 1, error="no answer"))]
+    written = [
+        Written(case_of(ONE), make_explanation(text, 0)),
+        Written(case_of(TWO), make_explanation(None, 1, error="no answer")),
+    ]
     found = [Found(ONE.name, "lexical", "reader", "j", 0.5, 0.75, -0.25, True, 30, 3)]
     trials = [trial(ONE.name, 0.5, 0.25, None, 0.0, n_failed=4), trial(TWO.name, None, 0.5, 0.25, 0.0)]
     return PuzzleFindings("python -m flows.puzzles", ["model: m"], PUZZLES, trials, written, found, Bootstrap(100))

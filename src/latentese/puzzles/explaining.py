@@ -1,4 +1,4 @@
-"""Explainers before puzzles: they see half of the contexts, and judges see what they wrote on the other half."""
+"""Explainers before units whose meaning is known: judges see what they wrote on contexts that they were not shown."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from latentese.explainers.base import Explainer
 from latentese.puzzles.judges import Answer, Judge, answered_by_all, correlation
-from latentese.puzzles.puzzle import Puzzle, unit_of
+from latentese.puzzles.puzzle import Case
 from latentese.records import Explanation
 
 
 @dataclass(frozen=True)
 class Written:
-    """What an explainer wrote of a puzzle."""
+    """What an explainer wrote of a unit."""
 
-    puzzle: Puzzle
+    case: Case
     explanation: Explanation
 
 
@@ -24,7 +24,8 @@ class Written:
 class Found:
     """What a judge makes of what an explainer wrote, on contexts that the explainer was not shown."""
 
-    puzzle: str
+    unit: str
+    """Name of the puzzle, or of what was planted."""
     kind: str
     explainer: str
     judge: str
@@ -33,7 +34,7 @@ class Found:
     true: float | None
     """Of the true sentence, on the same contexts: what a perfect explainer would get, if this judge reads well."""
     wrong: float | None
-    """Of what the explainer wrote of another puzzle: the control."""
+    """Of what the explainer wrote of another unit: the control."""
     named: bool | None
     """Whether the judge's answers under the written explanation follow those under the true sentence more closely than
     those under each false one; None for a judge without a number per token."""
@@ -41,20 +42,19 @@ class Found:
     n_failed: int
 
 
-async def explain_puzzles(explainer: Explainer, puzzles: Sequence[Puzzle]) -> list[Written]:
-    """Explain every puzzle from the first half of its contexts, all at once."""
+async def explain_cases(explainer: Explainer, cases: Sequence[Case]) -> list[Written]:
+    """Explain every unit, all at once."""
 
-    async def explain_one(puzzle: Puzzle) -> Written:
-        shown, _ = puzzle.halves()
-        return Written(puzzle, await explainer.explain(unit_of(puzzle, shown), shown))
+    async def explain_one(case: Case) -> Written:
+        return Written(case, await explainer.explain(case.unit, case.shown))
 
-    return list(await asyncio.gather(*(explain_one(puzzle) for puzzle in puzzles)))
+    return list(await asyncio.gather(*(explain_one(case) for case in cases)))
 
 
 async def judge_written(judge: Judge, written: Sequence[Written]) -> list[Found]:
-    """Judge on the second half of the contexts; what failed, or what the judge does not read, is left out.
+    """Judge on held-out contexts; what failed, or what the judge does not read, is left out.
 
-    The control is the next puzzle's explanation, the first one's for the last.
+    The control is the next unit's explanation, the first one's for the last.
     """
     read = [one for one in written if judge.reads(one.explanation)]
     others = [*read[1:], *read[:1]]
@@ -63,15 +63,14 @@ async def judge_written(judge: Judge, written: Sequence[Written]) -> list[Found]
 
 
 async def _judge(judge: Judge, one: Written, other: Explanation) -> Found:
-    _, held_out = one.puzzle.halves()
-    sentences = one.puzzle.explanations if judge.reads(one.puzzle.explanations[0]) else ()
+    sentences = one.case.sentences if judge.reads(one.case.sentences[0]) else ()
     explanations = [one.explanation, other, *sentences]
-    answered = await asyncio.gather(*(judge.answer(explanation, held_out) for explanation in explanations))
+    answered = await asyncio.gather(*(judge.answer(explanation, one.case.held_out) for explanation in explanations))
     kept, n_failed = answered_by_all(answered)
     values = [judge.value(answers) if answers else None for answers in kept]
     return Found(
-        puzzle=one.puzzle.name,
-        kind=one.puzzle.kind,
+        unit=one.case.name,
+        kind=one.case.kind,
         explainer=one.explanation.explainer,
         judge=judge.name,
         value=values[0],

@@ -44,7 +44,7 @@ def read_puzzles(files: Iterable[Path]) -> list[Puzzle]:
     """Read and check all puzzles of some files; names differ. Raises ArtifactError naming the file, and the puzzle."""
     puzzles: list[Puzzle] = []
     for file in files:
-        for fields in _tables(file):
+        for fields in read_tables(file, "puzzle"):
             try:
                 puzzles.append(_puzzle(fields, len(puzzles)))
             except SettingError as error:
@@ -54,15 +54,16 @@ def read_puzzles(files: Iterable[Path]) -> list[Puzzle]:
     return puzzles
 
 
-def _tables(file: Path) -> Iterator[Mapping[str, Any]]:
+def read_tables(file: Path, name: str) -> Iterator[Mapping[str, Any]]:
+    """Read the tables of one name in a TOML file; raises ArtifactError if there is none."""
     if not file.is_file():
-        raise ArtifactError(file, "there is no such file of puzzles")
+        raise ArtifactError(file, "there is no such file")
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("puzzle")
+        tables = tomllib.loads(file.read_text(encoding="utf-8")).get(name)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(file, f"is not TOML ({error})") from error
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise ArtifactError(file, "has no [[puzzle]]")
+        raise ArtifactError(file, f"has no [[{name}]]")
     yield from tables
 
 

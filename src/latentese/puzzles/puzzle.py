@@ -53,7 +53,7 @@ class Puzzle:
     @property
     def explanations(self) -> tuple[Explanation, ...]:
         """The true explanation, then the false ones."""
-        return tuple(_sentence(self.unit, number, text) for number, text in enumerate([self.true, *self.false]))
+        return sentences_of(self.unit, [self.true, *self.false])
 
     def halves(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """Deal the contexts out: every second one, firing and silent ones apart, to explain from, the others to score.
@@ -75,6 +75,25 @@ class Puzzle:
             raise SettingError(f"puzzle {self.name!r}: {setting}", value, allowed)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A unit whose meaning is known, with what whoever explains it is shown and what the explanation is judged on."""
+
+    name: str
+    kind: str
+    unit: Unit
+    sentences: tuple[Explanation, ...]
+    """The true explanation, then false ones."""
+    shown: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+
+
+def case_of(puzzle: Puzzle) -> Case:
+    """Make a puzzle a case: explained from the first half of its contexts, judged on the second."""
+    shown, held_out = puzzle.halves()
+    return Case(puzzle.name, puzzle.kind, unit_of(puzzle, shown), puzzle.explanations, shown, held_out)
+
+
 def unit_of(puzzle: Puzzle, examples: Sequence[Example]) -> Unit:
     """Tell a unit's statistics on some of its contexts."""
     pairs = [pair for example in examples for pair in zip(example.acts, example.context.keep, strict=True)]
@@ -89,9 +108,13 @@ def kinds_of(puzzles: Iterable[Puzzle]) -> list[str]:
     return [kind for kind in KINDS if kind in present]
 
 
-def _sentence(unit: int, number: int, text: str) -> Explanation:
-    name = "false" if number else "true"
-    return Explanation(explanation_id(unit, name, number), unit, name, number, text, "", "", ())
+def sentences_of(unit: int, texts: Sequence[str]) -> tuple[Explanation, ...]:
+    """Make explanations of sentences, of which the first is the true one."""
+    named = [(text, "false" if number else "true", number) for number, text in enumerate(texts)]
+    return tuple(
+        Explanation(explanation_id(unit, name, number), unit, name, number, text, "", "", ())
+        for text, name, number in named
+    )
 
 
 def _in_split(example: Example, split: str) -> Example:

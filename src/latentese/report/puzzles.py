@@ -48,7 +48,7 @@ def as_json(findings: PuzzleFindings) -> dict[str, Any]:
         "about": list(findings.about),
         "trials": [asdict(trial) | {"won": trial.won, "margin": trial.margin} for trial in findings.trials],
         "written": [
-            {"puzzle": one.puzzle.name, "explainer": one.explanation.explainer, "text": one.explanation.text}
+            {"puzzle": one.case.name, "explainer": one.explanation.explainer, "text": one.explanation.text}
             | {"error": one.explanation.error}
             for one in findings.written
         ],
@@ -163,7 +163,7 @@ def _puzzle_table(findings: PuzzleFindings) -> str:
 
 def _written_table(findings: PuzzleFindings) -> str:
     explainers = _names(one.explanation.explainer for one in findings.written)
-    text_of = {(one.puzzle.name, one.explanation.explainer): one.explanation for one in findings.written}
+    text_of = {(one.case.name, one.explanation.explainer): one.explanation for one in findings.written}
     rows = []
     for puzzle in findings.puzzles:
         said = [text_of.get((puzzle.name, explainer)) for explainer in explainers]
