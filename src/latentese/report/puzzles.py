@@ -88,7 +88,7 @@ def trials_table(findings: PuzzleFindings) -> str:
     heading = ["judged by", "kind", "true wins", "true", "best false", "margin", "failed"]
     kinds = kinds_of(findings.puzzles)
     rows = []
-    for judge in _names(trial.judge for trial in findings.trials):
+    for judge in names(trial.judge for trial in findings.trials):
         own = [trial for trial in findings.trials if trial.judge == judge]
         for kind in [ALL, *kinds]:
             of_kind = [trial for trial in own if kind in (ALL, trial.kind)]
@@ -114,10 +114,10 @@ def found_table(findings: PuzzleFindings) -> str:
         *kinds,
     ]
     rows = []
-    for explainer in _names(one.explanation.explainer for one in findings.written):
+    for explainer in names(one.explanation.explainer for one in findings.written):
         texts = [one.explanation.text for one in findings.written if one.explanation.explainer == explainer]
         n_explained = f"{sum(text is not None for text in texts)} of {len(texts)}"
-        for judge in _names(one.judge for one in findings.found if one.explainer == explainer):
+        for judge in names(one.judge for one in findings.found if one.explainer == explainer):
             own = [one for one in findings.found if (one.explainer, one.judge) == (explainer, judge)]
             means = [_mean([one.value for one in own if one.kind == kind], findings.bootstrap).value for kind in kinds]
             by_kind = ["-" if mean is None else two_digits(mean) for mean in means]
@@ -127,10 +127,10 @@ def found_table(findings: PuzzleFindings) -> str:
 
 def _trial_cells(findings: PuzzleFindings, trials: Sequence[Trial]) -> list[str]:
     return [
-        _share([trial.won for trial in trials], findings.bootstrap.level),
-        _mean_text([trial.true for trial in trials], findings.bootstrap),
-        _mean_text([trial.best_false for trial in trials], findings.bootstrap),
-        _mean_text([trial.margin for trial in trials], findings.bootstrap),
+        share_text([trial.won for trial in trials], findings.bootstrap.level),
+        mean_text([trial.true for trial in trials], findings.bootstrap),
+        mean_text([trial.best_false for trial in trials], findings.bootstrap),
+        mean_text([trial.margin for trial in trials], findings.bootstrap),
         _failed(trials),
     ]
 
@@ -138,16 +138,16 @@ def _trial_cells(findings: PuzzleFindings, trials: Sequence[Trial]) -> list[str]
 def _found_cells(findings: PuzzleFindings, found: Sequence[Found]) -> list[str]:
     named = [one.named for one in found if one.named is not None]
     return [
-        _mean_text([one.value for one in found], findings.bootstrap),
-        _mean_text([one.true for one in found], findings.bootstrap),
-        _mean_text([one.wrong for one in found], findings.bootstrap),
-        _share(named, findings.bootstrap.level) if named else "-",
+        mean_text([one.value for one in found], findings.bootstrap),
+        mean_text([one.true for one in found], findings.bootstrap),
+        mean_text([one.wrong for one in found], findings.bootstrap),
+        share_text(named, findings.bootstrap.level) if named else "-",
         _failed(found),
     ]
 
 
 def _puzzle_table(findings: PuzzleFindings) -> str:
-    judges = _names(trial.judge for trial in findings.trials)
+    judges = names(trial.judge for trial in findings.trials)
     trial_of = {(trial.puzzle, trial.judge): trial for trial in findings.trials}
     rows = [
         [
@@ -162,7 +162,7 @@ def _puzzle_table(findings: PuzzleFindings) -> str:
 
 
 def _written_table(findings: PuzzleFindings) -> str:
-    explainers = _names(one.explanation.explainer for one in findings.written)
+    explainers = names(one.explanation.explainer for one in findings.written)
     text_of = {(one.case.name, one.explanation.explainer): one.explanation for one in findings.written}
     rows = []
     for puzzle in findings.puzzles:
@@ -179,7 +179,8 @@ def _pair(trial: Trial | None) -> str:
     return f"**{true}** / {false}" if trial.won else f"{true} / **{false}**"
 
 
-def _share(hits: Sequence[bool], level: float) -> str:
+def share_text(hits: Sequence[bool], level: float) -> str:
+    """Write how many of how many, with Wilson's interval of the share."""
     share = wilson_interval(sum(hits), len(hits), level)
     return f"{sum(hits)} of {len(hits)} {edges_text(share.low, share.high)}"
 
@@ -194,7 +195,8 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def _mean_text(values: Sequence[float | None], bootstrap: Bootstrap) -> str:
+def mean_text(values: Sequence[float | None], bootstrap: Bootstrap) -> str:
+    """Write the mean of values that are defined, with its interval; those that are not are counted."""
     value, low, high = _mean(values, bootstrap)
     if value is None:
         return "-"
@@ -207,5 +209,6 @@ def _failed(rows: Sequence[Trial] | Sequence[Found]) -> str:
     return f"{sum(row.n_failed for row in rows)} of {sum(row.n_answers for row in rows)}"
 
 
-def _names(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def names(occurring: Iterable[str]) -> list[str]:
+    """List names once each, in the order in which they occur."""
+    return list(dict.fromkeys(occurring))
