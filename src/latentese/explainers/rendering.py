@@ -103,11 +103,14 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_COUNTED else f"{text[:MAX_COUNTED]}…"
 
 
+_NEVER_JOINED = {"<<", "<>", "><", ">>", "<|", "|>"}
+
+
 def _join(pieces: Sequence[str]) -> str:
-    """Join marks and texts so that an angle bracket of a text never lengthens a mark."""
+    """Join marks and texts so that no text lengthens a mark, or makes a chat template's marker together with it."""
     joined = ""
     for piece in pieces:
-        joined += f" {piece}" if joined[-1:] in ("<", ">") and piece[:1] in ("<", ">") else piece
+        joined += f" {piece}" if joined[-1:] + piece[:1] in _NEVER_JOINED else piece
     return joined
 
 

@@ -58,8 +58,8 @@ def render_evidence(description: str, evidence: Evidence, n_originals: int, rend
     sections = [
         # What it must cover comes last: a small model describes what it read last.
         (SILENT, [_expected_excerpt(item, rendering) for item in silent]),
-        (FIRES, [rendering.excerpt(example) for example in evidence.originals[:n_originals]]),
-        (MISSED, [rendering.excerpt(item.example) for item in missed]),
+        (FIRES, [_excerpt(example, rendering) for example in evidence.originals[:n_originals]]),
+        (MISSED, [_excerpt(item.example, rendering) for item in missed]),
     ]
     lines = [f"Current description: {_one_line(description)}"]
     for title, excerpts in sections:
@@ -74,12 +74,20 @@ def _of_kind(counterexamples: Sequence[Counterexample], kind: CounterexampleKind
 def _expected_excerpt(item: Counterexample, rendering: MarkedExcerpts) -> str:
     """Write an excerpt in which the words expected to fire are marked {{so}}."""
     expected = [value if keep else 0.0 for value, keep in zip(item.expected, item.example.context.keep, strict=True)]
-    excerpt = rendering.excerpt(_with_acts(item.example, expected))
     # The excerpt's own text holds no << or >>, so every one of them is a mark.
+    return _excerpt(_with_acts(item.example, expected), rendering).replace("<<", "{{").replace(">>", "}}")
+
+
+def _excerpt(example: Example, rendering: MarkedExcerpts) -> str:
+    """Write an excerpt whose own text holds no {{ or }}, which are marks here."""
+    return _without_braces(rendering.excerpt(example))
+
+
+def _without_braces(text: str) -> str:
     for brace in ("{", "}"):
-        while brace * 2 in excerpt:
-            excerpt = excerpt.replace(brace * 2, f"{brace} {brace}")
-    return excerpt.replace("<<", "{{").replace(">>", "}}")
+        while brace * 2 in text:
+            text = text.replace(brace * 2, f"{brace} {brace}")
+    return text
 
 
 def _with_acts(example: Example, acts: Sequence[float]) -> Example:
@@ -87,4 +95,4 @@ def _with_acts(example: Example, acts: Sequence[float]) -> Example:
 
 
 def _one_line(description: str) -> str:
-    return plain(" ".join(description.split()))[:MAX_DESCRIPTION]
+    return _without_braces(plain(" ".join(description.split())))[:MAX_DESCRIPTION]
