@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from planted import CLASSES
 from ran import Ran
+from split_use import documents_used
 
 from flows.publish import flat_metrics
 from latentese import schemas
@@ -90,6 +92,15 @@ def test_explainers_see_explain_and_scores_come_from_other_documents(ran: Ran) -
         ("select", "select"),
         ("test", "test"),
     }
+
+
+@pytest.mark.parametrize("target", ["latents", "neurons"])
+def test_no_document_is_used_for_two_splits_work(ran: Ran, target: str) -> None:
+    """What explainers, revisers and mining saw, what calibrates, what chooses and what reports: by what was written."""
+    used = documents_used(ran.project.root / "artifacts", target)
+    assert set(used) == {"explain", "calibrate", "select", "test"}
+    for one, other in combinations(used, 2):
+        assert used[one] and not used[one] & used[other], (one, other)
 
 
 def test_mlflow_shows_one_run_that_agrees_with_the_artifacts(ran: Ran) -> None:
