@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -26,11 +26,13 @@ from latentese.explainers.base import Explainer
 from latentese.metrics.intervals import Bootstrap
 from latentese.puzzles.explaining import Found, Written, explain_cases, judge_written
 from latentese.puzzles.files import packaged_files, read_puzzles
-from latentese.puzzles.judges import Judge, SimulatorJudge
+from latentese.puzzles.judges import Judge, ScorerJudge, SimulatorJudge
 from latentese.puzzles.puzzle import KINDS, Case, Puzzle, case_of
 from latentese.puzzles.trials import Trial, reads_sentences, try_judge
 from latentese.report.puzzles import PuzzleFindings, page, write_page
 from latentese.stages.running import run_async
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,21 @@ class PuzzleSettings:
 
 
 def judges_of(params: Params, names: Sequence[str] | None) -> list[Judge]:
-    """Build the configured simulators and scorers, or those of them that are named."""
-    simulators = _chosen(params["simulators"], names, "puzzles.judges")
-    return [SimulatorJudge(simulator) for simulator in build_all(simulators, "simulators").values()]
+    """Build the configured simulators and scorers, or those of them that are named.
+
+    Those that run the subject are left out: puzzles are no unit of it.
+    """
+    simulators, scorers = params["simulators"], params.get("scorers") or {}
+    chosen = _chosen({**simulators, **scorers}, names, "puzzles.judges")
+    built = build_all({name: spec for name, spec in simulators.items() if name in chosen}, "simulators")
+    judges: list[Judge] = [SimulatorJudge(simulator) for simulator in without_subject(built).values()]
+    asked = build_all({name: spec for name, spec in scorers.items() if name in chosen}, "scorers")
+    return judges + [ScorerJudge(scorer) for scorer in without_subject(asked).values()]
+
+
+def without_subject(parts: Mapping[str, T]) -> dict[str, T]:
+    """Leave out parts that need the subject at hand."""
+    return {name: part for name, part in parts.items() if not hasattr(part, "with_reader")}
 
 
 def _chosen(specs: Mapping[str, Any], names: Sequence[str] | None, setting: str) -> dict[str, Any]:
@@ -104,7 +118,8 @@ def main(*words: str) -> None:
     chosen = settings(PuzzleSettings, params["puzzles"], "puzzles")
     bootstrap = settings(Bootstrap, chosen.bootstrap, "puzzles.bootstrap")
     puzzles, judges = chosen.read(), judges_of(params, chosen.judges)
-    explainers = build_all(_chosen(params["explainers"], chosen.explainers, "puzzles.explainers"), "explainers")
+    named = _chosen(params["explainers"], chosen.explainers, "puzzles.explainers")
+    explainers = without_subject(build_all(named, "explainers"))
     able = [judge for judge in judges if reads_sentences(judge, puzzles)]
     about = [f"language model: {build_once(params['lm'], 'lm').name}"]
     about += [f"not tried, for it reads no sentences: {judge.name}" for judge in judges if judge not in able]

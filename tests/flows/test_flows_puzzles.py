@@ -9,7 +9,7 @@ import pytest
 from toy_puzzles import write_toy
 
 from flows.config import composed_params
-from flows.puzzles import PuzzleSettings, judges_of, main
+from flows.puzzles import PuzzleSettings, judges_of, main, without_subject
 from latentese.errors import ArtifactError, SettingError
 from latentese.puzzles.puzzle import KINDS
 
@@ -38,6 +38,14 @@ def test_judges_are_the_configured_simulators_or_those_named() -> None:
     assert [judge.name for judge in judges_of(params, ["embedding"])] == ["embedding"]
     with pytest.raises(SettingError, match=r"puzzles\.judges='nobody' is not allowed: null, or some of"):
         judges_of(params, ["nobody"])
+
+
+def test_what_runs_the_subject_is_left_out() -> None:
+    class WithSubject:
+        def with_reader(self, reader: object) -> WithSubject:
+            return self
+
+    assert without_subject({"a": WithSubject(), "b": 1}) == {"b": 1}
 
 
 @pytest.mark.parametrize(

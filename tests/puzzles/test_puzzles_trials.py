@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from toy_puzzles import ScriptedSimulator, toy_puzzle
 
-from latentese.puzzles.judges import Answer, SimulatorJudge, answered_by_all, correlation
+from latentese.puzzles.judges import Answer, ScorerJudge, SimulatorJudge, answered_by_all, correlation
 from latentese.puzzles.puzzle import Puzzle
 from latentese.puzzles.trials import Trial, reads_sentences, try_judge
-from latentese.records import Explanation
+from latentese.records import Example, Explanation
 
 
 @pytest.fixture
@@ -83,6 +84,51 @@ def test_a_constant_side_has_no_correlation() -> None:
     assert correlation([]) is None
     assert correlation([((1.0, 0.0), (2.0, 2.0))]) is None
     assert correlation([((1.0, 0.0), (3.0, 1.0)), ((0.0,), (1.0,))]) == pytest.approx(1.0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    truth: bool
+    answer: float | None
+
+
+@dataclass(frozen=True)
+class ScriptedScorer:
+    """Says yes as far as a context holds the explanation's words; has no answer to contexts with `mute`."""
+
+    mute: str = "no such text"
+    name: str = "scorer"
+
+    def reads(self, explanation: Explanation) -> bool:
+        return explanation.text is not None
+
+    def choose(self, examples: Sequence[Example]) -> list[Example]:
+        return [example for example in examples if "ink" not in example.context.text]
+
+    async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
+        texts = [example.context.text for example in examples]
+        answers = [None if self.mute in text else float((explanation.text or "") in text) for text in texts]
+        return [Verdict(example.max_act > 0, answer) for example, answer in zip(examples, answers, strict=True)]
+
+
+def scored_by(scorer: ScriptedScorer, puzzle: Puzzle) -> Trial:
+    (trial,) = asyncio.run(try_judge(ScorerJudge(scorer), [puzzle], lambda: None))
+    return trial
+
+
+def test_a_scorer_wins_by_how_it_ranks(puzzle: Puzzle) -> None:
+    trial = scored_by(ScriptedScorer(), puzzle)
+    # 5 firing and 3 silent contexts are chosen. "red" is in all of the former: 1. "blue" is in one of the silent: of 15
+    # pairs 5 are lost and 10 tie, 1/3. "cat" is in one of each: 2 won, 4 lost, 9 tie, 6.5/15. "nothing": all tie.
+    assert (trial.measure, trial.true) == ("auroc", 1)
+    assert trial.false == (pytest.approx(1 / 3), pytest.approx(6.5 / 15), pytest.approx(0.5))
+    assert (trial.n_answers, trial.n_failed) == (32, 0)
+
+
+def test_a_scorer_without_firing_contexts_has_no_value(puzzle: Puzzle) -> None:
+    trial = scored_by(ScriptedScorer(mute="red"), puzzle)
+    assert (trial.true, trial.won) == (None, False)
+    assert trial.n_failed == 20
 
 
 def test_a_judge_of_tables_cannot_be_tried(puzzle: Puzzle) -> None:

@@ -72,6 +72,71 @@ class SimulatorJudge:
         return correlation([(answer.truth, answer.said or ()) for answer in answers])
 
 
+class YesOrNo(Protocol):
+    """One answer of a scorer."""
+
+    @property
+    def truth(self) -> bool:
+        """What a perfect explanation would have answered."""
+        ...
+
+    @property
+    def answer(self) -> float | None:
+        """How far it is a yes; None when there is no usable answer."""
+        ...
+
+
+class AsksYesOrNo(Protocol):
+    """What is needed of a scorer."""
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        ...
+
+    def reads(self, explanation: Explanation) -> bool:
+        """Say whether this scorer can use this explanation."""
+        ...
+
+    def choose(self, examples: Sequence[Example]) -> list[Example]:
+        """Choose the examples to be judged, the same whatever the explanation."""
+        ...
+
+    async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> Sequence[YesOrNo]:
+        """Judge each chosen example."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScorerJudge:
+    """Ranks a scorer's answers against the truth: the area under the curve needs no threshold."""
+
+    scorer: AsksYesOrNo
+    measure: str = "auroc"
+
+    @property
+    def name(self) -> str:
+        """Name of the scorer."""
+        return self.scorer.name
+
+    def reads(self, explanation: Explanation) -> bool:
+        """Say whether the scorer can use this explanation."""
+        return self.scorer.reads(explanation)
+
+    async def answer(self, explanation: Explanation, examples: Sequence[Example]) -> list[Answer]:
+        """Judge the examples that the scorer chooses."""
+        verdicts = await self.scorer.judge(explanation, self.scorer.choose(examples))
+        return [Answer((float(v.truth),), None if v.answer is None else (v.answer,)) for v in verdicts]
+
+    def value(self, answers: Sequence[Answer]) -> float | None:
+        """Chance that a true one has a higher answer than one that is not, equal answers counting half."""
+        true = [said for answer in answers if answer.truth[0] > 0 for said in answer.said or ()]
+        other = [said for answer in answers if answer.truth[0] <= 0 for said in answer.said or ()]
+        if not true or not other:
+            return None
+        return sum((one > two) + (one == two) / 2 for one in true for two in other) / (len(true) * len(other))
+
+
 def answered_by_all(answered: Sequence[Sequence[Answer]]) -> tuple[list[list[Answer]], int]:
     """Keep, of several explanations' answers about the same contexts, those contexts of which all have one.
 
