@@ -22,8 +22,6 @@ from flows.config import Params, build_once, composed_params
 from latentese.records import Context, Example, Explanation, Simulation, Unit
 
 ROOT = Path(__file__).parents[2]
-USED = ("token_activation", "token_table", "embedding", "all_at_once")
-"""Named in config.yaml: named again, they are overridden rather than added."""
 UNIT = Unit(1, 0.1, 4.0, 4.0, 0.0)
 TEXTS = ("the old river ran home", "a mill by the river bank", "no water in the bucket", "they went home by boat")
 EACH_HOSTILE = pytest.mark.parametrize(
@@ -57,9 +55,12 @@ Part = Callable[[str, str], Any]
 def parts(models: Path) -> Part:
     """Build a part of a group, with answers of its own each time: a kept answer would prove nothing."""
     n_built = iter(range(10**6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        used = composed_params([])
 
     def build(group: str, name: str) -> Any:
-        plus = "" if name in USED else "+"
+        plus = "" if name in used.get(f"{group}s", {}) else "+"  # what config.yaml uses is overridden, not added
         choice = f"{plus}{group}@{group}s.{name}={name}"
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(ROOT)
