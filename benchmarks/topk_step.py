@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=30, help="of the smallest size; larger ones get fewer")
-    parser.add_argument("--lr-scale", type=float, default=10.0, help="of Adam's rates, for all who use Adam")
+    parser.add_argument("--lr-scale", type=float, default=20.0, help="of Adam's rates, for all who use Adam")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cpu-time", action="store_true", help="for a busy machine, with --threads 1")
     parser.add_argument("--activations", type=Path, default=ACTIVATIONS)
