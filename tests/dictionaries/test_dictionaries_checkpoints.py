@@ -41,7 +41,7 @@ def test_weights_are_named_and_shaped_as_the_field_does(tmp_path):
     assert shapes == {"W_enc": (6, 20), "W_dec": (20, 6), "b_enc": (20,), "b_dec": (6,), "variance": ()}
 
 
-@pytest.mark.parametrize("name", ["os.system", "latentese.dictionaries.topk.AuxK", "latentese.dictionaries.nothing.X"])
+@pytest.mark.parametrize("name", ["os.system", "latentese.dictionaries.auxk.AuxK", "latentese.dictionaries.nothing.X"])
 def test_only_dictionaries_of_this_package_are_loaded(tmp_path, name):
     path = publish(Neurons(6), tmp_path / "dictionary", {"class": name, "args": {}})
     with pytest.raises(ArtifactError, match=r"is not a dictionary of latentese\.dictionaries"):

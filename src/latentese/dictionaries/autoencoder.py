@@ -50,7 +50,7 @@ class Autoencoder(Trainable):
             raise SettingError("dictionary.start", start, f"one of {list(STARTS)}")
         self.d_model, self.n_units, self.norm = d_model, n_latents, norm
         self.start, self.seed = start, seed
-        directions = draw_directions(n_latents, d_model, seed)
+        directions = draw_directions(n_latents, d_model, torch.Generator().manual_seed(seed))
         self.W_dec = nn.Parameter(directions)
         # A transposed view: a latent is one contiguous row here too, as in TopK.
         self.W_enc = nn.Parameter(directions.clone().t())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentese.dictionaries.autoencoder import Autoencoder, Encoded, loss_of, smallest_kept
-from latentese.dictionaries.auxk import auxk_loss
+from latentese.dictionaries.auxk import build_auxk
 from latentese.dictionaries.base import Loss
 from latentese.dictionaries.norm import Norm, apply_norm
 from latentese.dictionaries.starting import check_k
@@ -50,7 +50,7 @@ class BatchTopK(Autoencoder):
     ) -> None:
         super().__init__(d_model, n_latents, norm, start, seed)
         check_k(k, n_latents)
-        self.k, self.aux = k, auxk_loss(d_model, n_latents, k_aux, aux_coef)
+        self.k, self.aux = k, build_auxk(d_model, n_latents, k_aux, aux_coef)
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("n_averaged", torch.zeros((), dtype=torch.int64))
         self.threshold: Tensor
@@ -76,7 +76,7 @@ class BatchTopK(Autoencoder):
         latents = (pre_acts * (pre_acts >= self._kept)).relu()
         recons = self._recons(latents)
         fvus = torch.stack([self._fvu(x, recon) for recon in recons])
-        aux = self.aux(x - recons[-1], pre_acts, self.W_dec, dead)
+        aux = self.aux(recons[-1] - x, lambda idx: pre_acts[:, idx], self.W_dec, dead)
         return loss_of(fvus.mean() + self.aux.coef * aux, fvus[-1], aux, latents)
 
     def _recons(self, latents: Tensor) -> list[Tensor]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from latentese.dictionaries.auxk import encode_some, spread
 from latentese.dictionaries.base import Learner, Loss, Trainable
 from latentese.dictionaries.kernels import decode_topk, encode_centred, keep_topk, mean_square, take_out_along_
 from latentese.dictionaries.losses import normalised_error
@@ -189,12 +190,12 @@ class TopKPart(nn.Module):
         if k == 0 or self.aux.coef == 0:
             return error.new_zeros(())
         (idx,) = dead[self.mine].nonzero(as_tuple=True)
-        pre_acts = torch.addmm(self.b_enc[idx], centred, self.W_enc.t()[idx].t())
+        pre_acts = encode_some(centred, self.W_enc, self.b_enc, idx)
         values, indices = keep_topk(pre_acts, min(k, len(idx)))
         # Everyone gathers k candidates, be they nothing: 0 behind all real ones.
         missing = (0, k - values.shape[1])
         (chosen,) = self._chosen((F.pad(values, missing), F.pad(indices, missing, value=self.n_units)), [k])
-        acts = torch.zeros_like(pre_acts).scatter(1, indices, values * chosen[:, : values.shape[1]])
+        acts = spread(values * chosen[:, : values.shape[1]], indices, pre_acts)
         recon: Tensor = _SumOverAll.apply(acts @ self.W_dec[idx], self._team)  # type: ignore[no-untyped-call]
         return normalised_error(error, recon)
 

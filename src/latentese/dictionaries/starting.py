@@ -25,9 +25,9 @@ def check_k(k: int, n_latents: int) -> None:
         raise SettingError("dictionary.k", k, f"1 to n_latents={n_latents}")
 
 
-def draw_directions(n_latents: int, d_model: int, seed: int) -> Tensor:
+def draw_directions(n_latents: int, d_model: int, generator: torch.Generator) -> Tensor:
     """Draw directions [n_latents, d_model] of unit norm, uniformly and independently, in fp32."""
-    directions = torch.randn(n_latents, d_model, generator=torch.Generator().manual_seed(seed))
+    directions = torch.randn(n_latents, d_model, generator=generator)
     directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     return directions
 

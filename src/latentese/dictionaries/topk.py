@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log2
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from latentese.dictionaries.auxk import build_auxk, encode_some
 from latentese.dictionaries.base import Loss, Trainable, UnitActs
 from latentese.dictionaries.kernels import (
     decode_error,
     encode_centred,
-    keep_topk,
     mean_square,
     select_topk,
     select_with_pre_acts,
     sum_rows,
     take_out_along_,
 )
-from latentese.dictionaries.losses import geometric_median, normalised_error, squared_error
-from latentese.dictionaries.norm import Norm, apply_norm, check_norm, undo_norm
+from latentese.dictionaries.losses import geometric_median
+from latentese.dictionaries.norm import Norm, apply_norm, undo_norm
+from latentese.dictionaries.starting import check_k, check_sizes, draw_directions, variance_of
 from latentese.errors import SettingError
 
 MULTI = 4
@@ -43,16 +42,6 @@ def fit_least_squares(acts: Tensor, recon: Tensor) -> Tensor:
 
 
 STARTS = {"norms": match_norms, "least_squares": fit_least_squares}
-
-
-@dataclass(frozen=True)
-class AuxK:
-    """How dead latents are revived: they alone predict the reconstruction's error."""
-
-    k: int
-    """Dead latents that take part per token."""
-    coef: float
-    """Weight of their loss; 0 switches it off."""
 
 
 class TopK(Trainable):
@@ -89,27 +78,27 @@ class TopK(Trainable):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_sizes(d_model, n_latents, k, k_aux)
-        _check_coefs(aux_coef, multi_coef, n_latents, k)
-        check_norm(norm)
+        check_sizes(d_model, n_latents, norm)
+        check_k(k, n_latents)
+        _check_multi_coef(multi_coef, n_latents, k)
         if start not in STARTS:
             raise SettingError("dictionary.start", start, f"one of {list(STARTS)}")
         if not tied_start and start != "norms":
             raise SettingError("dictionary.start", start, "norms, unless tied_start: else the best scale may be 0")
         self.d_model, self.n_units, self.k, self.norm, self.seed = d_model, n_latents, k, norm, seed
         self.multi_coef, self.start, self.tied_start = multi_coef, start, tied_start
-        self.aux = AuxK(min(k_aux or 2 ** round(log2(d_model / 2)), n_latents), aux_coef)
+        self.aux = build_auxk(d_model, n_latents, k_aux, aux_coef)
         generator = torch.Generator().manual_seed(seed)
-        directions = _draw_directions(n_latents, d_model, generator)
+        directions = draw_directions(n_latents, d_model, generator)
         self.W_dec = nn.Parameter(directions)
         # A transposed view, so that a latent is one contiguous row here too (see kernels).
-        read = directions.clone() if tied_start else _draw_directions(n_latents, d_model, generator)
+        read = directions.clone() if tied_start else draw_directions(n_latents, d_model, generator)
         self.W_enc = nn.Parameter(read.t())
         self.b_enc = nn.Parameter(torch.zeros(n_latents))
         self.b_dec = nn.Parameter(torch.zeros(d_model))
         self.register_buffer("variance", torch.ones(()))
         self.variance: Tensor
-        """Mean squared distance of the fixed sample from its mean: the constant below the line of fvu."""
+        """Of the fixed sample, see `starting.variance_of`."""
 
     @property
     def args(self) -> dict[str, Any]:
@@ -150,10 +139,7 @@ class TopK(Trainable):
     def prepare_(self, sample: Tensor) -> None:
         """Start b_dec at the sample's geometric median and scale the encoder as `start` says."""
         x = apply_norm(sample, self.norm).acts
-        variance = squared_error(x, x.mean(dim=0))
-        if variance == 0:
-            raise SettingError("dictionary.norm", self.norm, "another: after it all sampled activations are equal")
-        self.variance.copy_(variance)
+        self.variance.copy_(variance_of(x, self.norm))
         self.b_dec.copy_(geometric_median(x))
         centred = x[:N_SCALE_TOKENS] - self.b_dec
         recon = sum_rows(*select_topk(centred, self.W_enc, self.b_enc, self.k), self.W_dec)
@@ -166,7 +152,7 @@ class TopK(Trainable):
         latents, more = self._encode_to_train(centred)
         error = decode_error(latents, self.W_dec, self.b_dec, centred)
         fvu = mean_square(error) / self.variance
-        aux = self._aux_loss(x, error.detach(), dead)
+        aux = self.aux(error, lambda idx: encode_some(x - self.b_dec, self.W_enc, self.b_enc, idx), self.W_dec, dead)
         total = fvu + self.aux.coef * aux
         if self.multi_coef > 0:
             at_more = mean_square(decode_error(more, self.W_dec, self.b_dec, centred))
@@ -185,19 +171,6 @@ class TopK(Trainable):
         first = more[0].detach().sort(dim=1, descending=True, stable=True).indices[:, : self.k].sort(dim=1).values
         return (more[0].gather(1, first), more[1].gather(1, first)), more
 
-    def _aux_loss(self, x: Tensor, error: Tensor, dead: Tensor) -> Tensor:
-        """How badly the dead latents predict e = -error; its gradient reaches both their weights.
-
-        Dense over the dead ones: k_aux is a large share of them, so sparse sums would be slower.
-        """
-        (idx,) = dead.nonzero(as_tuple=True)
-        if len(idx) == 0 or self.aux.coef == 0:
-            return x.new_zeros(())
-        pre_acts = torch.addmm(self.b_enc[idx], x - self.b_dec, self.W_enc.t()[idx].t())
-        values, chosen = keep_topk(pre_acts, min(self.aux.k, len(idx)))
-        acts = torch.zeros_like(pre_acts).scatter(1, chosen, values)
-        return normalised_error(-error, acts @ self.W_dec[idx])
-
     @torch.no_grad()
     def before_step_(self) -> None:
         """Keep each decoder row's gradient from changing the row's norm."""
@@ -210,28 +183,8 @@ class TopK(Trainable):
         self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True))
 
 
-def _draw_directions(n_latents: int, d_model: int, generator: torch.Generator) -> Tensor:
-    """Random unit rows [n_latents, d_model]."""
-    directions = torch.randn(n_latents, d_model, generator=generator)
-    directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-    return directions
-
-
-def _check_coefs(aux_coef: float, multi_coef: float, n_latents: int, k: int) -> None:
-    if not aux_coef >= 0:
-        raise SettingError("dictionary.aux_coef", aux_coef, "at least 0; 0 switches AuxK off")
+def _check_multi_coef(multi_coef: float, n_latents: int, k: int) -> None:
     if not multi_coef >= 0:
         raise SettingError("dictionary.multi_coef", multi_coef, "at least 0; 0 switches Multi-TopK off")
     if multi_coef > 0 and k * MULTI > n_latents:
         raise SettingError("dictionary.multi_coef", multi_coef, f"0, since {MULTI} x k is more than {n_latents=}")
-
-
-def _check_sizes(d_model: int, n_latents: int, k: int, k_aux: int | None) -> None:
-    if d_model < 1:
-        raise SettingError("dictionary.d_model", d_model, "at least 1")
-    if n_latents < 1:
-        raise SettingError("dictionary.n_latents", n_latents, "at least 1")
-    if not 1 <= k <= n_latents:
-        raise SettingError("dictionary.k", k, f"1 to n_latents={n_latents}")
-    if k_aux is not None and not 1 <= k_aux <= n_latents:
-        raise SettingError("dictionary.k_aux", k_aux, f"1 to n_latents={n_latents}, or null for about d_model / 2")
