@@ -58,7 +58,7 @@ def measure(source: ModelSource, hookpoint: str, dtype: str, shape: tuple[int, i
 def cut_at(subject: Subject, hookpoint: str) -> Callable[[torch.Tensor], object]:
     """Remove the layers behind the hookpoint's and give the plain forward pass of what is left."""
     layers = subject.layers
-    del layers[parse_hookpoint(hookpoint, subject.shape).layer + 1 :]
+    del layers[parse_hookpoint(hookpoint, subject.shape).n_layers :]
     body = subject.model.base_model
 
     def forward(token_ids: torch.Tensor) -> object:

@@ -40,6 +40,18 @@ def contexts(subject: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> P
     return tokenize(SOURCES, subject, CONTEXT_SETTINGS, tmp_path_factory.mktemp("contexts") / "contexts")
 
 
+def test_at_embed_rows_are_those_of_the_embedding_and_tokens_alone_decide(
+    contexts: Path, subject: LocalModel, tmp_path: Path
+) -> None:
+    artifact = collect(contexts, subject, "embed", SETTINGS, tmp_path / "acts")
+    reader, acts = Contexts(contexts), Activations(artifact)
+    rows = load_causal_lm(subject.folder(), "float32", "cpu").get_input_embeddings().weight
+    tokens = reader.token_ids[reader.keep.bool()].long()
+    assert torch.equal(torch.cat([shard.acts for shard in acts.shards()]), rows[tokens])
+    assert open_artifact(artifact, "activations").manifest.settings["hookpoint"] == "embed"
+    assert acts.width == 16
+
+
 def test_rows_are_the_hidden_states_of_counted_positions(contexts: Path, subject: LocalModel, tmp_path: Path) -> None:
     acts = Activations(collect(contexts, subject, HOOKPOINT, SETTINGS, tmp_path / "acts"))
     reader = Contexts(contexts)

@@ -105,6 +105,7 @@ def test_other_families_need_no_code_of_their_own(family: str) -> None:
     model = OTHERS[family]().eval()
     subject = Subject(family, model, shape_of(model.config))
     assert torch.equal(capture_at(subject, "layers.0.resid_post")(IDS), residual_streams(subject)[1])
+    assert torch.equal(capture_at(subject, "embed")(IDS), residual_streams(subject)[0])
     acts = capture_at(subject, "layers.1.mlp_act")(IDS)
     assert acts.shape == (3, 8, 40)
     with torch.no_grad():
@@ -151,13 +152,45 @@ def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
     assert capture_at(subject, "layers.0.mlp_act")(IDS).dtype == torch.bfloat16
 
 
+def test_embed_is_the_row_of_each_token_and_no_layer_runs(llama: Subject, gpt2: Subject) -> None:
+    ids = torch.tensor([[5, 7, 5, 5]])
+    for subject in (llama, gpt2):
+        reached: list[int] = []
+        watch = subject.layers[0].register_forward_pre_hook(lambda _m, _i, reached=reached: reached.append(0))
+        acts = capture_at(subject, "embed")(ids)
+        watch.remove()
+        assert reached == []
+        weight = subject.model.get_input_embeddings().weight
+        assert torch.equal(acts, weight[ids])
+        assert torch.equal(acts[0, 0], acts[0, 3])  # GPT-2 adds positions behind it: a word is one vector
+    assert torch.equal(capture_at(llama, "embed")(IDS), residual_streams(llama)[0])
+    positions = gpt2.model.base_model.wpe.weight[:8]
+    torch.testing.assert_close(capture_at(gpt2, "embed")(IDS) + positions, residual_streams(gpt2)[0])
+
+
 @pytest.mark.parametrize(
-    "hookpoint", ["layers.3.resid_post", "layers.1.mlp_in", "layers.-1.mlp_act", "embed", "layers.1", "1.mlp_act", ""]
+    ("hookpoint", "n_layers"),
+    [("embed", 0), ("layers.0.resid_post", 1), ("layers.0.mlp_act", 1), ("layers.2.mlp_out", 3)],
+)
+def test_a_hookpoint_knows_its_name_and_how_many_layers_run(hookpoint: str, n_layers: int) -> None:
+    parsed = parse_hookpoint(hookpoint, Shape(n_layers=3, d_model=16, d_mlp=24, max_ctx_len=64))
+    assert (str(parsed), parsed.n_layers) == (hookpoint, n_layers)
+
+
+def test_embeddings_of_another_width_than_the_layers_are_refused(llama: Subject) -> None:
+    wide = Subject("projected", llama.model, Shape(n_layers=3, d_model=32, d_mlp=24, max_ctx_len=64))
+    with pytest.raises(AssetError, match="projected: token embeddings of width 16, where layers have 32"):
+        capture_at(wide, "embed")
+
+
+@pytest.mark.parametrize(
+    "hookpoint",
+    ["layers.3.resid_post", "layers.1.mlp_in", "layers.-1.mlp_act", "layers.0.embed", "embed.0", "layers.1", ""],
 )
 def test_an_unknown_hookpoint_is_refused_with_what_is_allowed(hookpoint: str) -> None:
     shape = Shape(n_layers=3, d_model=16, d_mlp=24, max_ctx_len=64)
     with pytest.raises(
-        SettingError, match=r"hookpoint=.* is not allowed: layers\.<0\.\.2>\.<resid_post\|mlp_act\|mlp_out>"
+        SettingError, match=r"hookpoint=.* is not allowed: layers\.<0\.\.2>\.<resid_post\|mlp_act\|mlp_out> or embed"
     ):
         parse_hookpoint(hookpoint, shape)
 
@@ -168,6 +201,7 @@ def test_widths_and_sizes_are_known_from_the_configuration(tmp_path: Path) -> No
     assert read_shape(make_tiny_gpt2(tmp_path / "gpt2")) == Shape(n_layers=2, d_model=16, d_mlp=64, max_ctx_len=64)
     widths = {site: hookpoint_width(shape, f"layers.1.{site}") for site in ("resid_post", "mlp_act", "mlp_out")}
     assert widths == {"resid_post": 16, "mlp_act": 24, "mlp_out": 16}
+    assert hookpoint_width(shape, "embed") == 16
 
 
 def test_a_folder_that_says_no_sizes_is_named(tmp_path: Path) -> None:

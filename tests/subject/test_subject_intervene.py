@@ -74,6 +74,21 @@ def test_an_edit_at_each_site_agrees_with_a_forward_pass_changed_by_hand(
     assert (found - own_logits(subject)).abs().max() > 1e-4
 
 
+def test_an_edited_embedding_is_what_the_layers_read(subject: Subject) -> None:
+    intervention = intervene_at(subject, "embed")
+    reading = intervention.read(IDS, KEEP)
+    embedding = subject.model.get_input_embeddings()
+    assert reading.entering is None
+    assert torch.equal(reading.acts, embedding(IDS))
+    found = intervention.logits(reading, lambda acts: 2 * acts + 1)
+    with torch.no_grad():  # the head, where it is tied to the embedding, must stay as it is
+        plain = embedding(IDS)
+        expected = subject.model(inputs_embeds=torch.where(KEEP[..., None], 2 * plain + 1, plain)).logits
+    torch.testing.assert_close(found, expected)
+    assert (found - own_logits(subject)).abs().max() > 1e-4
+    assert torch.equal(intervention.logits(reading, lambda acts: acts.double()), own_logits(subject))
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_an_edit_that_changes_nothing_changes_no_bit(subject: Subject, site: str) -> None:
     intervention = intervene_at(subject, f"layers.1.{site}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from latentese.subject.hookpoints import Hookpoint
+from latentese.subject.hookpoints import EMBED, Hookpoint
 from latentese.subject.model import Subject
 
 Visit = Callable[[Tensor], Tensor | None]
@@ -46,6 +46,7 @@ def _before(module: nn.Module, visit: Visit) -> Any:
 
 
 _ATTACH: Mapping[str, Callable[[Subject, int, Visit], Any]] = {
+    EMBED: lambda subject, _layer, visit: _behind(subject.embedding, visit),
     "resid_post": lambda subject, layer, visit: _behind(subject.layers[layer], visit),
     "mlp_act": lambda subject, layer, visit: _before(subject.down_projection(layer), visit),
     "mlp_out": lambda subject, layer, visit: _behind(subject.down_projection(layer), visit),

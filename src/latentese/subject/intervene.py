@@ -37,7 +37,7 @@ class Reading:
     acts: Tensor
     """[n_contexts, ctx_len, width]: activations at the hookpoint."""
     entering: Any
-    """What the layer before the hookpoint's gave, as it gave it; None before the first layer."""
+    """What the layer before the hookpoint's gave, as it gave it; None at the first layer's and at `embed`."""
 
 
 @dataclass(frozen=True)

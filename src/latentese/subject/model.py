@@ -49,6 +49,15 @@ class Subject:
                 return module
         raise AssetError(f"{self.name}: no list of {self.shape.n_layers} layers; this family of models is not read")
 
+    @property
+    def embedding(self) -> nn.Module:
+        """The map of token ids to vectors of width d_model, alone: no positions are added in it."""
+        embedding: nn.Module = self.model.get_input_embeddings()
+        width = getattr(embedding, "embedding_dim", None)
+        if width != self.shape.d_model:
+            raise AssetError(f"{self.name}: token embeddings of width {width}, where layers have {self.shape.d_model}")
+        return embedding
+
     def down_projection(self, layer: int) -> nn.Module:
         """Find the linear map of a layer's MLP from d_mlp back to d_model: the last map of this shape in the layer."""
         wanted = (self.shape.d_mlp, self.shape.d_model)
