@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +42,7 @@ from latentese.subject.model import SubjectChoice
 from latentese.subject.settings import CaptureSettings
 from latentese.weights.local import LocalModel
 
+HERE = Path(__file__).parent
 HOOKPOINT = "layers.0.resid_post"
 SHORT = {"a": SourceShare(Texts(tuple(f"The old mill {i}: " + "river 🙂 " * (i % 5) for i in range(300))), 1.0)}
 """Texts that end anywhere in a context."""
@@ -197,6 +202,40 @@ def test_interrupted_it_goes_on_to_the_same_bytes(contexts, subject, tmp_path, s
     cut = fit_dictionary(fit(tokens), tmp_path / "cut", lambda _: None)
     assert open_artifact(cut, "dictionary").sha256 == open_artifact(whole, "dictionary").sha256
     assert checkpoints.load(cut).d_model == 16
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from test_stages_streaming import HOOKPOINT, fit
+from latentese.corpus.contexts import Contexts
+from latentese.stages.streaming import SubjectTokens
+from latentese.stages.train import fit_dictionary
+from latentese.subject.model import SubjectChoice
+from latentese.weights.local import LocalModel
+
+def die_at_step(log):
+    if log.step == 17:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+contexts, model, out = map(Path, sys.argv[1:])
+tokens = SubjectTokens(Contexts(contexts), SubjectChoice(LocalModel(model), "float32", "cpu"), HOOKPOINT, 4)
+fit_dictionary(fit(tokens), out, die_at_step)
+"""
+
+
+def test_killed_it_goes_on_to_the_same_bytes(contexts, subject, model, tmp_path):
+    path = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
+    arguments = [str(place) for place in (contexts.artifact.path, model.folder(), tmp_path / "killed")]
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    tokens = SubjectTokens(contexts, subject, HOOKPOINT, batch_contexts=4)
+    whole, killed = (fit_dictionary(fit(tokens), tmp_path / name, lambda _: None) for name in ("whole", "killed"))
+    assert open_artifact(killed, "dictionary").sha256 == open_artifact(whole, "dictionary").sha256
 
 
 def fake(contexts: Contexts, value: float) -> StreamedTokens:
