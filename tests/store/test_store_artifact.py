@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from latentese.errors import ArtifactError, LatenteseError
+from latentese.store import artifact
 from latentese.store.artifact import MANIFEST, open_artifact, open_draft
 from latentese.store.files import write_text
 
@@ -49,6 +52,48 @@ def test_draft_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
         assert list(draft.path.iterdir()) == []
     with open_draft(out, "scores", {}, {"k": 1}) as draft:
         assert list(draft.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), pl.exceptions.ComputeError("no room (os error 28)")]
+)
+def test_a_full_disk_is_one_line_whatever_is_written(tmp_path: Path, error: Exception) -> None:
+    problem = r"cannot be written \(No space left on device\); what was there before is kept"
+    before = publish(tmp_path / "out")
+    with pytest.raises(ArtifactError, match=problem) as said, open_draft(before, "scores", {}, {"k": 2}) as draft:
+        write_text("finished already", draft.path / "a.txt")
+        raise error
+    assert "\n" not in str(said.value)
+    assert open_artifact(before, "scores").manifest.settings == {"k": 1}
+    with open_draft(before, "scores", {}, {"k": 2}) as draft:
+        assert (draft.path / "a.txt").read_text() == "finished already"
+
+
+def test_what_may_not_be_read_is_no_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), open_draft(tmp_path / "out", "scores", {}, {}):
+        raise PermissionError(errno.EACCES, "of another's file")
+
+
+def test_a_kill_while_an_artifact_is_replaced_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each of the steps of publishing: what is at `out` is the old artifact, the new one, or nothing."""
+    out, found = publish(tmp_path / "out"), []
+
+    def look(*_: object, **__: object) -> None:
+        found.append(open_artifact(out, "scores").manifest.settings["k"] if out.exists() else None)
+
+    for name in ("replace", "mkdir"):
+        plain = getattr(Path, name)
+        monkeypatch.setattr(
+            Path, name, lambda self, *words, plain=plain, **named: (look(), plain(self, *words, **named), look())[1]
+        )
+    monkeypatch.setattr(artifact.shutil, "rmtree", look)
+    publish(out, "new", {"k": 2})
+    assert found[0] == 1
+    assert found[-1] == 2
+    assert None in found
+    assert open_artifact(out, "scores").file("a.txt").read_text() == "new"
 
 
 def test_work_folder_is_not_published(tmp_path: Path) -> None:

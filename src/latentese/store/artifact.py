@@ -22,7 +22,7 @@ from typing import Any
 
 from latentese.errors import ArtifactError, LatenteseError
 from latentese.schemas import STILL_READ, VERSIONS
-from latentese.store.files import sha256_file, sha256_json, write_json
+from latentese.store.files import NO_ROOM, said_of, sha256_file, sha256_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -111,10 +111,13 @@ class Draft:
         }
         manifest = Manifest(self.kind, VERSIONS[self.kind], self.inputs, self.settings, counts, files)
         write_json(asdict(manifest), self.path / MANIFEST)
+        # Moved away, not removed in place: a kill leaves the old artifact whole, or none, never half of it.
+        before = self.path.with_name("replaced")
         if self.out.exists():
-            shutil.rmtree(self.out)
+            self.out.replace(before)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.path.replace(self.out)
+        shutil.rmtree(before, ignore_errors=True)
         return Artifact(self.out, manifest)
 
 
@@ -123,7 +126,7 @@ def open_draft(out: Path, kind: str, inputs: Mapping[str, Artifact], settings: M
     """Open the draft of the artifact `out`, as an interrupted run left it, or empty.
 
     Drafts of other inputs, settings or code are removed. A second process that wants the same output stops with one
-    line: a killed scheduler may have left the first one alive.
+    line: a killed scheduler may have left the first one alive. So does a full disk, whoever writes in the draft.
     """
     input_hashes = {name: artifact.sha256 for name, artifact in inputs.items()}
     key = sha256_json([kind, VERSIONS[kind], input_hashes, settings, code_sha256()])[:16]
@@ -135,7 +138,8 @@ def open_draft(out: Path, kind: str, inputs: Mapping[str, Artifact], settings: M
                 shutil.rmtree(other)
         path = room / key
         path.mkdir(exist_ok=True)
-        yield Draft(path, out, kind, input_hashes, settings)
+        with said_of(path, NO_ROOM):  # working files, too, which are written as they come
+            yield Draft(path, out, kind, input_hashes, settings)
 
 
 @contextmanager

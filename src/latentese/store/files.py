@@ -8,15 +8,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from latentese.errors import ArtifactError
 
 CHUNK_BYTES = 1 << 22
-REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
-"""What the system says when a file cannot be written: a full disk, a quota, a limit, no permission."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says on a full disk, and at a quota or a limit."""
+REFUSALS = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM}
+"""What it says when a file cannot be written: no room, or no permission."""
 
 
 def sha256_file(path: Path) -> str:
@@ -47,19 +49,27 @@ def whole_file(path: Path) -> Iterator[Path]:
     # A folder of its own: some writers use further files beside it, which a kill would leave among an artifact's.
     room = path.with_name(f"{path.name}.writing")
     try:
+        with said_of(path, REFUSALS):
+            shutil.rmtree(room, ignore_errors=True)
+            room.mkdir(parents=True)
+            yield (part := room / path.name)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+    finally:
         shutil.rmtree(room, ignore_errors=True)
-        room.mkdir(parents=True)
-        yield (part := room / path.name)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+
+
+@contextmanager
+def said_of(path: Path, refusals: Collection[int]) -> Iterator[None]:
+    """Turn what the system refuses, among these error numbers, into one line about `path`: an ArtifactError."""
+    try:
+        yield
     except Exception as error:
-        if (number := _errno_of(error)) in REFUSALS:
+        if (number := _errno_of(error)) in refusals:
             problem = f"cannot be written ({os.strerror(number)}); what was there before is kept: mend it and run again"
             raise ArtifactError(path, problem) from error
         raise
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
 
 
 def _errno_of(error: Exception) -> int:
