@@ -35,7 +35,8 @@ from latentese.stages.plant import PlantSettings, directions, plant
 from latentese.stages.planted_cases import planted_cases
 from latentese.stages.running import run_async
 from latentese.stages.sample import sample
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 from latentese.stages.train import CachedTokens, Fit, fit_dictionary
 from latentese.store.shards import Activations
 from latentese.store.tables import read_explanations

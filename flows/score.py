@@ -1,4 +1,4 @@
-"""Simulate explanations on held-out examples, and score them (DVC stage `score`)."""
+"""Judge explanations on held-out examples, and score them (DVC stage `score`)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.reading.base import give_reader
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's scores."""
-    simulators = give_reader(build_all(params["simulators"], "simulators"), reader_of(params, target, place))
-    values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every simulator scores all
+    simulators, scorers = (build_all(params[group], group) for group in ("simulators", "scorers"))
+    for name in set(simulators) & set(scorers):
+        raise SettingError(f"scorers.{name}", name, "another name: a simulator has it, and scores go by names")
+    judges = give_reader(simulators | scorers, reader_of(params, target, place))
+    values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every one judges all
     chosen = settings(ScoreSettings, values, "scoring")
-    for name in set(chosen.limits) - set(simulators):
-        raise SettingError(f"scoring.limits.{name}", chosen.limits[name], f"simulators are {', '.join(simulators)}")
+    for name in set(chosen.limits) - set(judges):
+        allowed = f"simulators and scorers are {', '.join(judges)}"
+        raise SettingError(f"scoring.limits.{name}", chosen.limits[name], allowed)
     examples, explanations = place(target, "examples"), place(target, "explanations")
-    return partial(score, CONTEXTS, examples, explanations, simulators, chosen, place(target, "scores"))
+    return partial(score, CONTEXTS, examples, explanations, judges, chosen, place(target, "scores"))
 
 
 def main(target: str) -> Measured:

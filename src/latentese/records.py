@@ -115,3 +115,14 @@ class Judgement:
     """Activations at the counted positions only."""
     expected_acts: tuple[float, ...] | None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One yes-or-no question about one context, answered from an explanation: truth beside the answer."""
+
+    context: int
+    truth: bool
+    answer: float | None
+    """How far it is a yes, on the scorer's own scale: a probability, a similarity; None when there is no answer."""
+    error: str | None = None

@@ -23,7 +23,7 @@ VERSIONS = {
     "dictionary": 1,
     "examples": 1,
     "explanations": 2,
-    "scores": 1,
+    "scores": 2,
     "refined": 1,
     "evaluation": 2,
     "report": 1,
@@ -98,6 +98,24 @@ SIMULATIONS = pl.Schema(
 )
 """One row per context: both lists have one value per counted position; `expected_acts` is null on failure."""
 
+JUDGEMENTS = pl.Schema(
+    {
+        "explanation": pl.String(),
+        "unit": UNIT,
+        "simulator": pl.String(),
+        "control": pl.String(),
+        "split": pl.String(),
+        "context": CONTEXT,
+        "document": pl.Int32(),
+        "kind": pl.String(),
+        "answer": pl.Float64(),
+        "truth": pl.Boolean(),
+        "error": pl.String(),
+    }
+)
+"""One row per yes-or-no question about a context; `simulator` is the scorer that answers. `answer` says how far it is
+a yes (a probability, or a similarity), and is null on failure."""
+
 SCORES = pl.Schema(
     {
         "explanation": pl.String(),
@@ -117,8 +135,10 @@ SCORES = pl.Schema(
         "n_failed": pl.Int32(),
     }
 )
-"""`contexts` is `top_and_random` or `random_only`; `control` is `none` or `wrong_explanation`; `value` is null where
-it is not defined (a constant side, nothing judged), and then counted as such."""
+"""`simulator` is who judged, a simulator or a scorer. `contexts` is `top_and_random`, `random_only`, or `all_kinds` for
+a scorer's questions; `control` is `none` or `wrong_explanation`; `value` is null where it is not defined (a constant
+side, nothing judged), and then counted as such. Where some answers failed, rows `<metric>.worst` and `<metric>.best`
+bound it."""
 
 CALIBRATIONS = pl.Schema(
     {

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = {
     "explainer": "explainer@explainers.{0}",
     "simulator": "simulator@simulators.{0}",
+    "scorer": "scorer@scorers.{0}",
     "evaluation": "evaluation@evaluations.{0}",
 }
 """Groups of which several choices are used at once, each under its own name."""

@@ -13,7 +13,7 @@ from toy_units import WordListSimulator, make_context, make_example, make_explan
 
 from latentese import schemas
 from latentese.records import Context, Explanation, Judgement, Simulation
-from latentese.scorers.controls import draw_wrong_explanations
+from latentese.scorers.controls import draw_wrong_explanations, wrong_explanations
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 
@@ -61,15 +61,32 @@ def test_rows_of_the_table() -> None:
     assert simulation_rows(question, [], []).equals(pl.DataFrame(schema=schemas.SIMULATIONS))
 
 
-@given(st.sets(st.integers(0, 5000), min_size=2, max_size=30), st.integers(0, 99))
-def test_every_explanation_is_used_once_for_another_unit(units: set[int], seed: int) -> None:
-    own = [make_explanation(f"unit {unit}", unit) for unit in units]
-    wrong = draw_wrong_explanations(own, seed)
+@given(st.dictionaries(st.integers(0, 5000), st.floats(0, 1), min_size=2, max_size=30), st.integers(0, 99))
+def test_every_explanation_is_used_once_for_another_unit(densities: dict[int, float], seed: int) -> None:
+    own = [make_explanation(f"unit {unit}", unit) for unit in densities]
+    wrong = draw_wrong_explanations(own, densities, seed)
     assert set(wrong) == {explanation.explanation for explanation in own}
     assert {other.explanation for other in wrong.values()} == set(wrong)
     assert all(name != other.explanation for name, other in wrong.items())
-    assert draw_wrong_explanations(own[::-1], seed) == wrong
+    assert draw_wrong_explanations(own[::-1], densities, seed) == wrong
+
+
+def test_units_of_similar_density_exchange_explanations() -> None:
+    densities = {unit: 0.001 if unit < 8 else 0.3 for unit in range(16)}
+    wrong = draw_wrong_explanations([make_explanation("x", unit) for unit in densities], densities, 3)
+    assert all((int(own.split(".")[0]) < 8) == (other.unit < 8) for own, other in wrong.items())
 
 
 def test_one_explanation_has_no_wrong_one() -> None:
-    assert draw_wrong_explanations([make_explanation("alone")], 0) == {}
+    assert draw_wrong_explanations([make_explanation("alone")], {1: 0.5}, 0) == {}
+
+
+def test_wrong_explanations_are_of_the_same_explainer_and_only_of_those_that_are_read() -> None:
+    own = [make_explanation(text, unit, by) for by in ("a", "b") for unit, text in enumerate(["x", "y", None])]
+    wrong = wrong_explanations(own, lambda e: e.text is not None, {0: 0.1, 1: 0.2, 2: 0.3}, 0)
+    assert {name: other.explanation for name, other in wrong.items()} == {
+        "0.a.0": "1.a.0",
+        "1.a.0": "0.a.0",
+        "0.b.0": "1.b.0",
+        "1.b.0": "0.b.0",
+    }

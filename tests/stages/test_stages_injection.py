@@ -27,7 +27,8 @@ from latentese.simulators.token_table import TokenTableSimulator
 from latentese.stages.explain import ExplainSettings, explain
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
 from latentese.stages.report import report
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_explanations, read_table
 

@@ -18,7 +18,8 @@ from latentese.refinement.base import Arm
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 from latentese.store.tables import read_explanations, read_table
 
 SETTINGS = RefineSettings(

@@ -14,7 +14,8 @@ from toy_units import WordListSimulator
 from latentese.errors import AnswerError
 from latentese.stages import running
 from latentese.stages.running import run_async
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 
 
 async def double(number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from toy_units import WordListSimulator, make_context, make_example
 from latentese import schemas
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest
-from latentese.records import Context, Explanation, Simulation
+from latentese.records import Context, Explanation, Simulation, Usage
+from latentese.scorers.detection import DetectionScorer
 from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.simulators.base import Simulator
 from latentese.simulators.ensemble import EnsembleSimulator
 from latentese.simulators.token_table import TokenTableSimulator
-from latentese.stages.score import ScoreSettings, draw_examples, score
+from latentese.stages.score import Judges, score
+from latentese.stages.scoring import ScoreSettings, draw_examples
 from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_table
 
@@ -41,9 +44,7 @@ SIMULATORS: Mapping[str, Simulator] = {"token_table": TokenTableSimulator(), "wo
 SETTINGS = ScoreSettings(n_boot=50)
 
 
-def run(
-    study: Study, out: Path, settings: ScoreSettings = SETTINGS, simulators: Mapping[str, Simulator] = SIMULATORS
-) -> Path:
+def run(study: Study, out: Path, settings: ScoreSettings = SETTINGS, simulators: Judges = SIMULATORS) -> Path:
     return score(study.contexts, study.examples, study.explanations, simulators, settings, out)
 
 
@@ -196,3 +197,39 @@ def test_what_is_fitted_on_calibrate_is_kept_beside_the_scores(scored: Path) -> 
     value = dict(zip(own["metric"], own["value"], strict=True))
     assert value["r2.linear"] == pytest.approx(1)
     assert (value["precision"], value["recall"], value["f1"]) == (1, 1, 1)
+
+
+class Knows:
+    """Says yes where a text holds a word of the explanation, except as its first, which counts nowhere."""
+
+    name = "knows"
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        about, text = request.messages[-2].content.split("\nText: ")
+        words = set(about.removeprefix("Explanation: ").split())
+        yes = 0.9 if words & {word.strip(" .,") for word in text.split()[1:]} else 0.1
+        return MarkReply(((math.log(yes), math.log(1 - yes)),), Usage(5, 0))
+
+
+def test_scorers_stand_beside_simulators(study: Study, tmp_path: Path) -> None:
+    judges = {**SIMULATORS, "detection": DetectionScorer(Knows())}
+    out = run(study, tmp_path / "scored", ScoreSettings(limits={"detection": {"n_contexts": 6}}, n_boot=20), judges)
+    judgements = read_table(out / "judgements.parquet", schemas.JUDGEMENTS)
+    assert set(judgements["split"].unique()) == {"select", "test"}  # there is nothing to fit on calibrate
+    assert judgements.group_by("explanation", "control", "split").len()["len"].max() == 6
+    found = read_table(out / "scores.parquet", schemas.SCORES).filter(
+        simulator="detection", split="test", contexts="all_kinds", metric="auroc"
+    )
+    own = found.filter(control="none", unit=0)["value"].item()
+    wrong = found.filter(control="wrong_explanation", unit=0)["value"].item()
+    assert own == 1 and (wrong is None or wrong < 1)
+    counts = open_artifact(out, "scores").manifest.counts
+    assert counts["scorers"] == {
+        "detection": {"n_units": judgements["unit"].n_unique(), "n_judged": judgements.height, "n_failed": 0}
+    }
+    assert set(counts["wrong_explanations"]) == {*SIMULATORS, "detection"}
+
+
+def test_a_scorer_under_another_name_is_one_line(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"scorers\.other\.name"):
+        run(study, tmp_path / "scored", SETTINGS, {"other": DetectionScorer(Knows())})

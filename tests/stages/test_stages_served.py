@@ -29,7 +29,8 @@ from latentese.refinement.revise import Reviser
 from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.stages.explain import ExplainSettings, explain
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
-from latentese.stages.score import ScoreSettings, score
+from latentese.stages.score import score
+from latentese.stages.scoring import ScoreSettings
 from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_explanations, read_table
 

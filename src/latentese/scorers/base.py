@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from latentese.records import Example, Explanation, Judgement
+from latentese.records import Example, Explanation, Verdict
 
 
+@runtime_checkable
 class Scorer(Protocol):
-    """Judges an explanation on examples that its explainer never saw."""
+    """Answers a yes-or-no question about each example from an explanation, whose explainer never saw the example."""
 
     @property
     def name(self) -> str:
         """Name in the configuration."""
         ...
 
-    async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Judgement]:
-        """Judge each example, in the order given. A question without a usable answer is a judgement with `error`."""
+    @property
+    def threshold(self) -> float | None:
+        """Answers above this are a yes; None where answers only rank."""
+        ...
+
+    def reads(self, explanation: Explanation) -> bool:
+        """Say whether this scorer can use this explanation."""
+        ...
+
+    def choose(self, examples: Sequence[Example]) -> list[Example]:
+        """Choose, among all examples of one unit and split, those to be judged; the same whatever the explanation."""
+        ...
+
+    async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
+        """Judge each chosen example, in the order given.
+
+        A question without a usable answer is a verdict with `answer=None` and `error`, never an exception.
+        """
         ...

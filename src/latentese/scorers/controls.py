@@ -1,23 +1,46 @@
-"""The wrong-explanation control: without it, a simulator that ignores the explanation looks decent."""
+"""The wrong-explanation control: without it, what ignores the explanation looks decent."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from latentese.records import Explanation
 
+N_NEIGHBOURS = 4
+"""Units of similar density that exchange explanations; a few more where the number of units asks for it."""
 
-def draw_wrong_explanations(explanations: Sequence[Explanation], seed: int) -> dict[str, Explanation]:
-    """Give each explanation another unit's: a seeded random cycle, so that none keeps its own.
 
-    explanations: of one explainer, one per unit. Empty when there are fewer than two.
+def wrong_explanations(
+    written: Sequence[Explanation], reads: Callable[[Explanation], bool], densities: Mapping[int, float], seed: int
+) -> dict[str, Explanation]:
+    """Give each explanation that is read another unit's of the same explainer, as `draw_wrong_explanations` does."""
+    wrong: dict[str, Explanation] = {}
+    for explainer in sorted({explanation.explainer for explanation in written}):
+        own = [e for e in written if e.explainer == explainer and reads(e)]
+        wrong |= draw_wrong_explanations(own, densities, seed)
+    return wrong
+
+
+def draw_wrong_explanations(
+    explanations: Sequence[Explanation], densities: Mapping[int, float], seed: int
+) -> dict[str, Explanation]:
+    """Give each explanation another unit's of similar density: seeded cycles of neighbours, so that none keeps its own.
+
+    A frequent unit's explanation is right more often by chance, hence the matching. explanations: of one explainer, one
+    per unit; densities: by unit. Empty when there are fewer than two.
     """
     if len({explanation.unit for explanation in explanations}) != len(explanations):
         raise ValueError("one explanation per unit")
     if len(explanations) < 2:
         return {}
-    ordered = sorted(explanations, key=lambda explanation: explanation.unit)
-    cycle = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
-    return {own.explanation: wrong for own, wrong in zip(cycle, [*cycle[1:], cycle[0]], strict=True)}
+    ordered = sorted(explanations, key=lambda explanation: (densities[explanation.unit], explanation.unit))
+    return {own.explanation: wrong for cycle in _cycles(ordered, seed) for own, wrong in cycle}
+
+
+def _cycles(ordered: Sequence[Explanation], seed: int) -> Iterator[Iterator[tuple[Explanation, Explanation]]]:
+    rng = np.random.default_rng(seed)
+    for neighbours in np.array_split(np.arange(len(ordered)), max(1, len(ordered) // N_NEIGHBOURS)):
+        cycle = [ordered[i] for i in rng.permutation(neighbours)]
+        yield zip(cycle, [*cycle[1:], cycle[0]], strict=True)

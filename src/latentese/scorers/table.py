@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from latentese import schemas
-from latentese.records import Example, Judgement, Split
+from latentese.records import Example, Judgement, Split, Verdict
 
 
 class Question(NamedTuple):
@@ -36,3 +36,20 @@ def simulation_rows(question: Question, examples: Sequence[Example], judgements:
         for example, judgement in zip(examples, judgements, strict=True)
     ]
     return pl.DataFrame(rows, schema=schemas.SIMULATIONS)
+
+
+def judgement_rows(question: Question, examples: Sequence[Example], verdicts: Sequence[Verdict]) -> pl.DataFrame:
+    """One row per example asked about (schema JUDGEMENTS); a failed question has no answer and says why."""
+    rows = [
+        question._asdict()
+        | {
+            "context": example.context.context,
+            "document": example.context.document,
+            "kind": example.kind,
+            "answer": verdict.answer,
+            "truth": verdict.truth,
+            "error": verdict.error,
+        }
+        for example, verdict in zip(examples, verdicts, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=schemas.JUDGEMENTS)

@@ -11,9 +11,9 @@ from typing import Any
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Chat, JsonRequest, Message
+from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
-from latentese.simulators.prompts import MAX_EXPLANATION, visible
 
 HIGHEST = 10
 _TOKENS_PER_NUMBER = 6
@@ -107,9 +107,8 @@ def _request(explanation: str, tokens: Sequence[str]) -> JsonRequest:
 
 
 def _question(explanation: str, tokens: Sequence[str]) -> str:
-    one_line = visible(" ".join(explanation.split()))[:MAX_EXPLANATION]
     lines = [f"{number}. {json.dumps(visible(token), ensure_ascii=False)}" for number, token in enumerate(tokens, 1)]
-    return "\n".join([f"Explanation: it reacts to {one_line}", f"{len(tokens)} tokens:", *lines])
+    return "\n".join([f"Explanation: it reacts to {one_line(explanation)}", f"{len(tokens)} tokens:", *lines])
 
 
 def _schema(n_tokens: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Message, TextReader, TextReply, TextRequest
+from latentese.lm.visible import one_line
 from latentese.records import Context, Explanation, Simulation
-from latentese.simulators.prompts import MAX_EXPLANATION, visible
 
 Floats = NDArray[np.float64]
 
@@ -45,8 +45,7 @@ class LogprobGainSimulator:
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
         """Simulate the contexts concurrently, one question each."""
-        one_line = visible(" ".join((explanation.text or "").split()))[:MAX_EXPLANATION]
-        told = TOLD.format(explanation=one_line)
+        told = TOLD.format(explanation=one_line(explanation.text or ""))
         return list(await asyncio.gather(*(self._simulate(told, context) for context in contexts)))
 
     async def _simulate(self, told: str, context: Context) -> Simulation:

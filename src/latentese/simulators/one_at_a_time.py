@@ -10,9 +10,9 @@ import numpy as np
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Marker, MarkRequest, Message
+from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
-from latentese.simulators.prompts import MAX_EXPLANATION, visible
 
 DIGITS = tuple("0123456789")
 """Single digits: many tokenizers have no single token for '10'."""
@@ -97,5 +97,4 @@ def _request(explanation: str, tokens: Sequence[str]) -> MarkRequest:
 
 
 def _question(explanation: str, text: str) -> str:
-    one_line = visible(" ".join(explanation.split()))[:MAX_EXPLANATION]
-    return f"Explanation: the neuron reacts to {one_line}\nText up to the token: {visible(text)}"
+    return f"Explanation: the neuron reacts to {one_line(explanation)}\nText up to the token: {visible(text)}"

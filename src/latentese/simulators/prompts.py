@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from latentese.lm.protocol import Message
+from latentese.lm.visible import one_line, visible
 
 UNKNOWN = "unknown"
-MAX_EXPLANATION = 400
-"""Characters of an explanation that are shown."""
-
 NO_EXPLANATION = "(no explanation)"
 
 TASK = (
@@ -65,11 +63,6 @@ WORKED = (
 )  # fmt: skip
 
 
-def visible(text: str) -> str:
-    """Escape everything that does not print: a tab becomes a backslash and a t."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def shared_messages() -> tuple[Message, ...]:
     """Return what every question begins with: the task and the worked examples, nothing of any unit."""
     parts = [TASK]
@@ -96,5 +89,4 @@ def unit_messages(explanation: str, tokens: Sequence[str]) -> tuple[tuple[Messag
 
 
 def _opening(number: int, explanation: str) -> str:
-    one_line = visible(" ".join(explanation.split()))[:MAX_EXPLANATION]
-    return f"Neuron {number}\nExplanation: the neuron reacts to {one_line}\nActivations:\n<start>\n"
+    return f"Neuron {number}\nExplanation: the neuron reacts to {one_line(explanation)}\nActivations:\n<start>\n"

@@ -1,17 +1,17 @@
-"""Stage `score`: simulate explanations on held-out examples, beside another unit's explanation.
+"""Stage `score`: judge explanations on held-out examples, beside another unit's explanation.
 
-Simulations of `calibrate` examples put the simulator's scale onto the unit's; scores are of `select` and `test`.
+Simulators predict activations; their simulations of `calibrate` examples put their scale onto the unit's. Scorers
+answer yes-or-no questions about texts. Scores are of `select` and `test`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
 from tqdm import tqdm
 
@@ -20,201 +20,153 @@ from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.examples.store import Examples
 from latentese.metrics.calibrated import calibrated_scores, calibration_table, fit_calibrations
-from latentese.metrics.intervals import Bootstrap
-from latentese.metrics.scores import KINDS_OF, correlation_scores
-from latentese.records import Example, Explanation, Split
-from latentese.scorers.controls import draw_wrong_explanations
+from latentese.metrics.classification import classification_scores
+from latentese.metrics.scores import FITTED_ON, correlation_scores
+from latentese.records import KINDS, Example, Explanation, Split
+from latentese.scorers.base import Scorer
+from latentese.scorers.controls import wrong_explanations
 from latentese.scorers.simulation import SimulationScorer
-from latentese.scorers.table import Question, simulation_rows
+from latentese.scorers.table import judgement_rows, simulation_rows
 from latentese.simulators.base import Simulator
 from latentese.stages.ensembles import check_members, combine_members, without_ensembles
 from latentese.stages.judging import SplitExamples
 from latentese.stages.running import run_async
+from latentese.stages.scoring import SIMULATED_KINDS, ScoreSettings, Task, draw_examples, tasks_of
 from latentese.store.artifact import Draft, open_artifact, open_draft
 from latentese.store.tables import read_explanations, write_table
 
-SIMULATED: tuple[Split, ...] = ("calibrate", "select", "test")
-KINDS = KINDS_OF["top_and_random"]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """Where a costly simulator is spared; None means no limit."""
-
-    n_units: int | None = None
-    """A seeded draw among the units explained."""
-    n_contexts: int | None = None
-    """Per unit and split: a seeded draw, half of them top, half random."""
-    splits: Sequence[str] | None = None
-    explainers: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("n_units", "n_contexts"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise SettingError(f"scoring.limits.*.{name}", getattr(self, name), "at least 1, or null for no limit")
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """What is scored."""
-
-    splits: Sequence[str] = SIMULATED
-    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Simulator's name -> fields of `Limit`."""
-    n_boot: int = 1000
-    level: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.splits or not set(self.splits) <= set(SIMULATED):
-            raise SettingError("scoring.splits", list(self.splits), f"some of {', '.join(SIMULATED)}")
-        for name in self.limits:
-            self.limit_of(name)
-        self.bootstrap  # noqa: B018  (checks its fields before anything is simulated)
-
-    def limit_of(self, simulator: str) -> Limit:
-        """Return the limit of one simulator."""
-        return Limit(**self.limits.get(simulator, {}))
-
-    @property
-    def bootstrap(self) -> Bootstrap:
-        """How intervals are computed."""
-        return Bootstrap(self.n_boot, self.level, self.seed)
-
-
-class _Task(NamedTuple):
-    """One explanation to be simulated on some examples; under a control its words are another unit's."""
-
-    question: Question
-    words: Explanation
-    examples: list[Example]
+Judges = Mapping[str, Simulator | Scorer]
 
 
 def score(
-    contexts: Path,
-    examples: Path,
-    explanations: Path,
-    simulators: Mapping[str, Simulator],
-    settings: ScoreSettings,
-    out: Path,
+    contexts: Path, examples: Path, explanations: Path, judges: Judges, settings: ScoreSettings, out: Path
 ) -> Path:
-    """Write the scores artifact: one row per context simulated, one score per explanation, simulator and control.
+    """Write the scores artifact: one row per context judged, one score per explanation, judge, control and metric.
 
-    Counts: n_explanations, n_without_text, per simulator n_judged and n_failed, whose explanation was used as the wrong
-    one, and what members of ensembles weigh.
+    judges: simulators and scorers, by name. Counts: n_explanations, n_without_text, per simulator and scorer n_judged
+    and n_failed, whose explanation was used as the wrong one, and what members of ensembles weigh.
     """
-    _check_names(simulators, settings)
+    _check_names(judges, settings)
+    scorers = {name: judge for name, judge in judges.items() if isinstance(judge, Scorer)}
+    simulators = {name: judge for name, judge in judges.items() if not isinstance(judge, Scorer)}
     check_members(simulators, settings.splits)
     reader = SplitExamples(Contexts(contexts), Examples(examples))
     source = open_artifact(explanations, "explanations")
-    written = read_explanations(source.file("explanations.jsonl"))
+    study = _Study(reader, read_explanations(source.file("explanations.jsonl")), settings)
     inputs = {"contexts": reader.contexts.artifact, "examples": reader.examples.artifact, "explanations": source}
-    described = {**asdict(settings), "simulators": sorted(simulators)}
+    described = {**asdict(settings), "simulators": sorted(simulators), "scorers": sorted(scorers)}
     with open_draft(out, "scores", inputs, described) as draft:
-        counts: dict[str, Any] = {"wrong_explanations": {}}
-        tables = [schemas.SIMULATIONS.to_frame()]
-        for name, simulator in without_ensembles(simulators).items():
-            wrong = _wrong_explanations(written, simulator, settings.seed)
-            tasks = list(_tasks(name, [e for e in written if simulator.reads(e)], wrong, reader, settings))
-            table = run_async(_simulate(simulator, tasks))
-            tables.append(table)
-            counts["wrong_explanations"][name] = {own: other.explanation for own, other in sorted(wrong.items())}
-        combined, counts["ensembles"] = combine_members(pl.concat(tables), simulators, counts["wrong_explanations"])
-        simulations = pl.concat([*tables, combined])
-        counts["simulators"] = {name: _counted(simulations.filter(simulator=name)) for name in simulators}
-        _write_scores(simulations, written, settings.bootstrap, draft)
-        n_without = sum(explanation.text is None for explanation in written)
-        draft.publish({"n_explanations": len(written), "n_without_text": n_without} | counts)
+        counts = study.counts
+        simulated = [run_async(_simulate(s, study.simulated(s))) for s in without_ensembles(simulators).values()]
+        simulations = pl.concat([schemas.SIMULATIONS.to_frame(), *simulated])
+        combined, counts["ensembles"] = combine_members(simulations, simulators, counts["wrong_explanations"])
+        simulations = pl.concat([simulations, combined])
+        asked = [run_async(_ask(scorer, study.asked_of(scorer))) for scorer in scorers.values()]
+        judgements = pl.concat([schemas.JUDGEMENTS.to_frame(), *asked])
+        counts["simulators"] = {name: _counted(simulations, name, "expected_acts") for name in simulators}
+        counts["scorers"] = {name: _counted(judgements, name, "answer") for name in scorers}
+        write_table(judgements, schemas.JUDGEMENTS, draft.path / "judgements.parquet")
+        thresholds = {name: scorer.threshold for name, scorer in scorers.items()}
+        answered = classification_scores(judgements, study.written, thresholds, settings.bootstrap)
+        _write_scores(simulations, answered, study, draft)
+        draft.publish(counts)
     return out
 
 
-def _counted(table: pl.DataFrame) -> dict[str, int]:
-    n_failed = table["expected_acts"].null_count()
-    return {"n_units": table["unit"].n_unique(), "n_judged": table.height - n_failed, "n_failed": n_failed}
+class _Study:
+    """Lists what is asked of each judge, and remembers whose explanation stood in for whose."""
+
+    def __init__(self, reader: SplitExamples, written: Sequence[Explanation], settings: ScoreSettings) -> None:
+        self.reader, self.written, self.settings = reader, written, settings
+        units = reader.examples.units
+        self._densities = dict(zip(units["unit"].to_list(), units["density"].to_list(), strict=True))
+        n_without = sum(explanation.text is None for explanation in written)
+        self.counts: dict[str, Any] = {
+            "n_explanations": len(written),
+            "n_without_text": n_without,
+            "wrong_explanations": {},
+        }
+
+    def simulated(self, simulator: Simulator) -> list[Task]:
+        """List what a simulator is to simulate: top and random examples."""
+        n_contexts = self.settings.limit_of(simulator.name).n_contexts
+
+        def pick(unit: int, split: Split) -> list[Example]:
+            return draw_examples(self.reader.of(unit, split, SIMULATED_KINDS), n_contexts, self.settings.seed)
+
+        return list(tasks_of(simulator.name, self._read_by(simulator), self._wrong(simulator), pick, self.settings))
+
+    def asked_of(self, scorer: Scorer) -> list[Task]:
+        """List what a scorer is asked about: examples of its choice. There is nothing to fit on `calibrate`."""
+        n_contexts = self.settings.limit_of(scorer.name).n_contexts
+
+        def pick(unit: int, split: Split) -> list[Example]:
+            return [] if split == FITTED_ON else scorer.choose(self.reader.of(unit, split, KINDS))[:n_contexts]
+
+        return list(tasks_of(scorer.name, self._read_by(scorer), self._wrong(scorer), pick, self.settings))
+
+    def _read_by(self, judge: Simulator | Scorer) -> list[Explanation]:
+        return [explanation for explanation in self.written if judge.reads(explanation)]
+
+    def _wrong(self, judge: Simulator | Scorer) -> dict[str, Explanation]:
+        wrong = wrong_explanations(self.written, judge.reads, self._densities, self.settings.seed)
+        stood_in = {own: other.explanation for own, other in sorted(wrong.items())}
+        self.counts["wrong_explanations"][judge.name] = stood_in
+        return wrong
 
 
-def _write_scores(
-    simulations: pl.DataFrame, written: Sequence[Explanation], bootstrap: Bootstrap, draft: Draft
-) -> None:
+def _counted(table: pl.DataFrame, judge: str, answer: str) -> dict[str, int]:
+    own = table.filter(simulator=judge)
+    n_failed = own[answer].null_count()
+    return {"n_units": own["unit"].n_unique(), "n_judged": own.height - n_failed, "n_failed": n_failed}
+
+
+def _write_scores(simulations: pl.DataFrame, answered: pl.DataFrame, study: _Study, draft: Draft) -> None:
+    """Write simulations, what was fitted on them, and all scores; answered: scores of yes-or-no questions."""
+    written, bootstrap = study.written, study.settings.bootstrap
     write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")
     fits = fit_calibrations(simulations)
     write_table(calibration_table(fits), schemas.CALIBRATIONS, draft.path / "calibrations.parquet")
     correlations = correlation_scores(simulations, written, bootstrap)
     calibrated = calibrated_scores(simulations, written, fits, bootstrap)
-    write_table(pl.concat([correlations, calibrated]), schemas.SCORES, draft.path / "scores.parquet")
+    write_table(pl.concat([correlations, calibrated, answered]), schemas.SCORES, draft.path / "scores.parquet")
 
 
-def _check_names(simulators: Mapping[str, Simulator], settings: ScoreSettings) -> None:
-    for name, simulator in simulators.items():
-        if simulator.name != name:
-            raise SettingError(f"simulators.{name}.name", simulator.name, f"{name!r}, as it is called in the group")
+def _check_names(judges: Judges, settings: ScoreSettings) -> None:
+    for name, judge in judges.items():
+        if judge.name != name:
+            group = "scorers" if isinstance(judge, Scorer) else "simulators"
+            raise SettingError(f"{group}.{name}.name", judge.name, f"{name!r}, as it is called in the group")
     for name in settings.limits:
-        if name not in simulators:
-            raise SettingError("scoring.limits", name, f"one of the simulators: {', '.join(simulators)}")
+        if name not in judges:
+            raise SettingError("scoring.limits", name, f"one of the simulators and scorers: {', '.join(judges)}")
 
 
-def _wrong_explanations(written: Sequence[Explanation], simulator: Simulator, seed: int) -> dict[str, Explanation]:
-    """Another unit's explanation of the same explainer, for every explanation that the simulator reads."""
-    wrong: dict[str, Explanation] = {}
-    for explainer in sorted({explanation.explainer for explanation in written}):
-        own = [e for e in written if e.explainer == explainer and simulator.reads(e)]
-        wrong |= draw_wrong_explanations(own, seed)
-    return wrong
-
-
-def _tasks(
-    simulator: str,
-    explanations: Sequence[Explanation],
-    wrong: Mapping[str, Explanation],
-    reader: SplitExamples,
-    settings: ScoreSettings,
-) -> Iterator[_Task]:
-    limit = settings.limit_of(simulator)
-    allowed = [e for e in explanations if not limit.explainers or e.explainer in limit.explainers]
-    units = _draw_units(allowed, limit, settings.seed)
-    for explanation in allowed:
-        if explanation.unit not in units:
-            continue
-        for split in SIMULATED:
-            if split not in settings.splits or split not in (limit.splits or settings.splits):
-                continue
-            examples = draw_examples(reader.of(explanation.unit, split, KINDS), limit.n_contexts, settings.seed)
-            question = Question(explanation.explanation, explanation.unit, simulator, "none", split)
-            yield _Task(question, explanation, examples)
-            if explanation.explanation in wrong:
-                control = question._replace(control="wrong_explanation")
-                yield _Task(control, wrong[explanation.explanation], examples)
-
-
-def _draw_units(explanations: Sequence[Explanation], limit: Limit, seed: int) -> set[int]:
-    units = sorted({explanation.unit for explanation in explanations})
-    drawn = np.random.default_rng(seed).permutation(len(units))
-    return {units[i] for i in drawn[: limit.n_units]}
-
-
-def draw_examples(examples: Sequence[Example], n_contexts: int | None, seed: int) -> list[Example]:
-    """Draw at most `n_contexts` examples, half top and half random as far as there are; the order is kept."""
-    if n_contexts is None or len(examples) <= n_contexts:
-        return list(examples)
-    rng = np.random.default_rng([seed, examples[0].unit])
-    order = {int(i): rank for rank, i in enumerate(rng.permutation(len(examples)))}
-    of_kind = {
-        kind: sorted((i for i, e in enumerate(examples) if e.kind == kind), key=order.__getitem__) for kind in KINDS
-    }
-    n_top = min(len(of_kind["top"]), max(n_contexts // 2, n_contexts - len(of_kind["random"])))
-    chosen = of_kind["top"][:n_top] + of_kind["random"][: n_contexts - n_top]
-    return [examples[i] for i in sorted(chosen)]
-
-
-async def _simulate(simulator: Simulator, tasks: Sequence[_Task]) -> pl.DataFrame:
-    """Simulate all tasks at once, so that a language model can batch them; rows come in the order of tasks."""
+async def _simulate(simulator: Simulator, tasks: Sequence[Task]) -> pl.DataFrame:
     scorer = SimulationScorer(simulator)
-    with tqdm(total=len(tasks), desc=f"score by {simulator.name}", unit="explanation") as bar:
 
-        async def simulate_one(task: _Task) -> pl.DataFrame:
-            judgements = await scorer.judge(task.words, task.examples)
+    async def rows(task: Task) -> pl.DataFrame:
+        return simulation_rows(task.question, task.examples, await scorer.judge(task.words, task.examples))
+
+    return pl.concat([schemas.SIMULATIONS.to_frame(), *await _all_at_once(simulator.name, tasks, rows)])
+
+
+async def _ask(scorer: Scorer, tasks: Sequence[Task]) -> pl.DataFrame:
+    async def rows(task: Task) -> pl.DataFrame:
+        return judgement_rows(task.question, task.examples, await scorer.judge(task.words, task.examples))
+
+    return pl.concat([schemas.JUDGEMENTS.to_frame(), *await _all_at_once(scorer.name, tasks, rows)])
+
+
+async def _all_at_once(
+    judge: str, tasks: Sequence[Task], rows: Callable[[Task], Awaitable[pl.DataFrame]]
+) -> list[pl.DataFrame]:
+    """Do all tasks at once, so that a language model can batch them; tables come in the order of tasks."""
+    with tqdm(total=len(tasks), desc=f"score by {judge}", unit="explanation") as bar:
+
+        async def do(task: Task) -> pl.DataFrame:
+            table = await rows(task)
             bar.update()
-            return simulation_rows(task.question, task.examples, judgements)
+            return table
 
-        tables = await asyncio.gather(*(simulate_one(task) for task in tasks))
-    return pl.concat([schemas.SIMULATIONS.to_frame(), *tables])
+        return await asyncio.gather(*(do(task) for task in tasks))
