@@ -77,7 +77,7 @@ def _write_target(name: str, contexts: list[ToyContext], contexts_path: Path, ro
     )
     source = {"contexts": open_artifact(contexts_path, "contexts")}
     _write_dictionary(target, paths.dictionary)
-    with open_draft(paths.examples, "examples", source, {"target": name}) as draft:
+    with open_draft(paths.examples, "examples", source, {"target": name, "bands": [0.0, 0.2, 0.4, 0.6]}) as draft:
         write_table(_units_table(target), schemas.UNITS, draft.path / "units.parquet")
         write_table(_examples_table(target), schemas.EXAMPLES, draft.path / "examples.parquet")
         write_table(_pool_table(target), schemas.POOL, draft.path / "pool.parquet")
@@ -237,6 +237,7 @@ def _write_explained(
     with open_draft(paths.explanations, "explanations", source, {"target": target.name}) as draft:
         write_explanations(explanations, draft.path / "explanations.jsonl")
         draft.publish({"n_explained": {"token_activation": 11}, "n_failed": {"token_activation": failed}})
+    source = {**source, "explanations": open_artifact(paths.explanations, "explanations")}
     with open_draft(paths.scores, "scores", source, {"target": target.name, "level": 0.9}) as draft:
         _write_scored(target, explanations, draft.path)
         draft.publish({})
