@@ -1,5 +1,7 @@
-"""Exchange explanations with others, without running the pipeline.
+"""Compare versions of explanations, and exchange them with others, without running the pipeline.
 
+    python -m flows.explanations diff main workspace               what changed since a Git revision
+    python -m flows.explanations diff k16 k32 --target neurons     between two DVC experiments
     python -m flows.explanations export latents out/               files of the 2023 release, two per unit
     python -m flows.explanations import out/ imported/             such files, as our tables, one folder per layer
     python -m flows.explanations import neurons.txt imported/      the same, from a list of paths or addresses
@@ -12,6 +14,7 @@ The release's files carry excerpts without documents: intervals of what is impor
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from argparse import RawDescriptionHelpFormatter
 from dataclasses import fields
@@ -21,21 +24,83 @@ from flows.config import read_params
 from flows.entry import run
 from flows.paths import CONTEXTS, TARGETS, of_target
 from flows.released import released_files
-from latentese.errors import SettingError
+from flows.revisions import Revision, open_revision
+from latentese.errors import LatenteseError, SettingError
+from latentese.metrics.intervals import Bootstrap
+from latentese.report.difference import difference, show_difference
+from latentese.report.explanation_set import ExplanationSet, SetArtifacts, SetChoice, read_set
 from latentese.stages.exchange import ExportInputs, ImportSettings, export_target, import_release
 
 
 def main(*words: str) -> None:
-    """Export, import or list."""
+    """Compare, export, import or list."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.explanations", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="export|import|list")
+    commands = parser.add_subparsers(required=True, metavar="diff|export|import|list")
+    _add_diff(commands.add_parser("diff", help="list units whose explanation or score changed between revisions"))
     _add_export(commands.add_parser("export", help="write a target as files of the 2023 release"))
     _add_import(commands.add_parser("import", help="read files of the 2023 release into our tables"))
     _add_list(commands.add_parser("list", help="list explanations with their scores on test"))
     arguments = parser.parse_args(words)
     arguments.command(arguments)
+
+
+def _add_diff(parser: argparse.ArgumentParser) -> None:
+    for name in ("before", "after"):
+        parser.add_argument(name, metavar=f"REV_{name.upper()}", help="Git revision, DVC experiment, or `workspace`")
+    parser.add_argument("--target", default="latents")
+    parser.add_argument("--explainer", help="whose explanations (default: report.primary_explainer of each)")
+    parser.add_argument("--simulator", help="whose simulations (default: report.primary_simulator of each)")
+    parser.add_argument("--contexts", default="top_and_random", help="top_and_random or random_only")
+    parser.add_argument("--first", action="store_true", help="first explanations, not those refinement ended with")
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    parser.set_defaults(command=_diff)
+
+
+def _diff(arguments: argparse.Namespace) -> None:
+    with open_revision(arguments.before) as before, open_revision(arguments.after) as after:
+        _require_same_units(before, after, arguments.target)
+        old, new = (_set_of(revision, arguments) for revision in (before, after))
+    found = difference(old, new, Bootstrap(level=old.level))
+    if arguments.json:
+        print(json.dumps(found.as_json(), ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(show_difference(found))
+
+
+def _set_of(revision: Revision, arguments: argparse.Namespace) -> ExplanationSet:
+    chosen = revision.params["report"]
+    choice = SetChoice(
+        explainer=arguments.explainer or chosen["primary_explainer"],
+        simulator=arguments.simulator or chosen["primary_simulator"],
+        final=not arguments.first,
+        contexts=arguments.contexts,
+    )
+
+    def fetch(name: str) -> Path:
+        return revision.fetch(of_target(arguments.target, name))
+
+    artifacts = SetArtifacts(fetch("explanations"), fetch("scores"), fetch("refined") if choice.final else None)
+    return read_set(revision.name, artifacts, choice)
+
+
+def _require_same_units(before: Revision, after: Revision, target: str) -> None:
+    """Stop where unit 7 of one revision is not unit 7 of the other: another hookpoint, or other weights."""
+    hookpoints, weights = [], []
+    for revision in (before, after):
+        if target not in revision.params["targets"]:
+            raise SettingError("--target", target, f"one of {revision.name}: {', '.join(revision.params['targets'])}")
+        hookpoints.append(revision.params["targets"][target]["hookpoint"])
+        manifest = revision.fetch(of_target(target, "dictionary") / "manifest.json")
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        weights.append([files.get(name) for name in ("cfg.json", "dictionary.safetensors")])
+    for what, pair in (("hookpoint", hookpoints), ("dictionary", weights)):
+        if pair[0] != pair[1]:
+            names = f"{before.name} and {after.name}"
+            raise LatenteseError(f"{names} have another {what} for {target}: their units are not the same ones")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

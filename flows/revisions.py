@@ -1,0 +1,86 @@
+"""Artifacts of any revision, read from DVC's cache; nothing in the workspace is touched."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.config import PARAMS, Params, parse_yaml, read_params
+from latentese.errors import LatenteseError
+
+if TYPE_CHECKING:
+    from dvc.fs import DVCFileSystem
+
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One state of the project."""
+
+    name: str
+    params: Params
+    fetch: Callable[[Path], Path]
+    """Path in the project -> where its content is; a file or folder of another revision is copied from the cache."""
+
+
+@contextmanager
+def open_revision(name: str) -> Iterator[Revision]:
+    """Open a Git revision, a DVC experiment by its name, or `workspace`; copies go when it is closed."""
+    if name == WORKSPACE:
+        yield Revision(name, read_params(), _present)
+        return
+    files = _file_system(name)
+    room = Path(tempfile.mkdtemp(prefix="latentese-revision-"))
+
+    def fetch(path: Path) -> Path:
+        return _fetch(files, name, path, room / path)
+
+    try:
+        yield Revision(name, parse_yaml(fetch(PARAMS).read_text(encoding="utf-8")), fetch)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _present(path: Path) -> Path:
+    if not path.exists():
+        raise LatenteseError(f"{WORKSPACE}: {path} is missing; run `dvc repro` or `dvc checkout`")
+    return path
+
+
+def _file_system(name: str) -> DVCFileSystem:
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.fs import DVCFileSystem
+    from dvc.repo import Repo
+    from dvc.scm import resolve_rev
+
+    try:
+        with Repo() as repo:
+            return DVCFileSystem(rev=resolve_rev(repo.scm, name))
+    except NotDvcRepoError as error:
+        raise LatenteseError(f"{name}: {' '.join(str(error).split())}") from error
+    except DvcException as error:
+        raise LatenteseError(
+            f"{name}: no Git revision and no DVC experiment (`dvc exp list`), nor `{WORKSPACE}`"
+        ) from (error)
+
+
+def _fetch(files: DVCFileSystem, revision: str, path: Path, copy: Path) -> Path:
+    from dvc.exceptions import DvcException
+
+    if copy.exists():
+        return copy
+    try:
+        if not files.exists(str(path)):
+            raise LatenteseError(f"{revision}: it has no {path}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        files.get(str(path), str(copy), recursive=files.isdir(str(path)))
+    except (OSError, DvcException) as error:
+        problem = f"{path} is not in DVC's cache: run `dvc fetch`, or check the revision out and run `dvc repro`"
+        raise LatenteseError(f"{revision}: {problem}") from error
+    return copy
