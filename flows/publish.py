@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from flows.config import read_params
 from flows.entry import read_timings, run
 from flows.paths import REPORT, TARGETS, TIMINGS, of_target, tracking_uri
 from latentese.errors import LatenteseError
+from latentese.report.findings import FINDINGS
 from latentese.schemas import TRAIN_LOG
 from latentese.store.files import sha256_json
 from latentese.store.tables import read_table
@@ -39,7 +41,8 @@ def main() -> None:
         name=f"{params['study']}-{key[:8]}",
         params=dict(flat_params(params)),
         metrics=dict(flat_metrics(json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))))
-        | dict(_timing_metrics(items)),
+        | dict(_timing_metrics(items))
+        | dict(finding_metrics(read_table(REPORT / "findings.parquet", FINDINGS))),
         curves=[curve for target in params["targets"] for curve in _train_curves(target)],
         artifacts={"report": REPORT, "config": Path("params.yaml"), "dvc": LOCK},
         tags=_tags(),
@@ -74,6 +77,19 @@ def flat_metrics(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield from flat_metrics(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{name}", float(value)
+
+
+def finding_metrics(found: pl.DataFrame) -> Iterator[tuple[str, float]]:
+    """Means of the findings by their path, such as `findings/layer/layer 12/latent/<explainer>/<judge>/<metric>/value`.
+
+    MLflow takes letters, digits, spaces and `_-./:` alone in a name; a slash within a name would be a folder.
+    """
+    for row in found.iter_rows(named=True):
+        names = [row[name] for name in ("by", "group", "kind", "explainer", "simulator", "metric")]
+        path = "/".join(re.sub(r"[^\w.: -]", "", name, flags=re.ASCII).strip() or "-" for name in names)
+        for figure in ("value", "wrong", "n_units"):
+            if row[figure] is not None:
+                yield f"findings/{path}/{figure}", float(row[figure])
 
 
 def flat_params(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -25,7 +25,8 @@ def prepare(params: Params) -> Callable[[], Path]:
         target: TargetArtifacts(**{field.name: of_target(target, field.name) for field in fields(TargetArtifacts)})
         for target in params["targets"]
     }
-    return partial(report, CONTEXTS, targets, chosen, REPORT)
+    hookpoints = {target: spec["hookpoint"] for target, spec in params["targets"].items()}
+    return partial(report, CONTEXTS, targets, chosen, REPORT, hookpoints)
 
 
 def main() -> None:

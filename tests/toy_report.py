@@ -107,10 +107,13 @@ _EVALUATION = {
 }
 
 
+_CLASSES = {"latents": "latentese.dictionaries.topk.TopK", "neurons": "latentese.dictionaries.neurons.Neurons"}
+
+
 def _write_dictionary(target: PlantedTarget, out: Path) -> None:
     steps = range(100, 1100, 100) if target.name == "latents" else []
     rows = [(s, s * 4096, 0.2 + 80 / (s + 60), 32.0, 2048 - s, 0.5, 1e-3) for s in steps]
-    with open_draft(out, "dictionary", {}, {"target": target.name}) as draft:
+    with open_draft(out, "dictionary", {}, {"target": target.name, "class": _CLASSES[target.name]}) as draft:
         write_table(
             pl.DataFrame(rows, schema=schemas.TRAIN_LOG, orient="row"),
             schemas.TRAIN_LOG,

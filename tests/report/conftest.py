@@ -13,6 +13,7 @@ from latentese.stages.report import report
 SETTINGS = ReportSettings(
     primary_simulator="similarity", primary_explainer="token_activation", title="Toy <study>", n_boot=200
 )
+HOOKPOINTS = {"latents": "layers.12.resid_post", "neurons": "layers.4.mlp_act"}
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +29,4 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 @pytest.fixture(scope="session")
 def published(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the toy study's report."""
-    return report(toy.contexts, toy.targets, SETTINGS, tmp_path_factory.mktemp("reports") / "run")
+    return report(toy.contexts, toy.targets, SETTINGS, tmp_path_factory.mktemp("reports") / "run", HOOKPOINTS)

@@ -102,7 +102,8 @@ def test_a_histogram_puts_wrong_explanations_below_the_line() -> None:
 def test_figures_are_well_formed_and_say_no_time(published: Path) -> None:
     figures = sorted((published / "figures").glob("*.svg"))
     assert [figure.stem for figure in figures] == [
-        "densities_latents", "densities_neurons", "refinement_latents", "refinement_neurons",
+        "densities_latents", "densities_neurons", "findings_density", "findings_kind", "findings_layer",
+        "refinement_latents", "refinement_neurons",
         "scores_latents", "scores_neurons", "training_latents",
     ]  # fmt: skip
     for figure in figures:

@@ -46,7 +46,7 @@ def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Int
     """Interval of one unit's metric over its documents: sums [n_documents, n_sums]."""
     if not len(sums):
         return Interval(None, None, None)
-    found = _interval(float(metric(sums.sum(axis=0))), _resample(sums, metric, bootstrap, stream=0), bootstrap)
+    found = _interval(float(metric(sums.sum(axis=0))), document_draws(sums, metric, bootstrap, stream=0), bootstrap)
     return found if len(sums) > 1 else Interval(found.value, None, None)
 
 
@@ -55,12 +55,17 @@ def mean_interval(units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap)
 
     Units whose metric is not defined are left out: count them beside the mean.
     """
-    values = [float(metric(sums.sum(axis=0))) for sums in units]
+    values = np.array([float(metric(sums.sum(axis=0))) for sums in units])
     kept = [i for i, value in enumerate(values) if np.isfinite(value)]
     if not kept:
         return Interval(None, None, None)
-    resampled = np.stack([_resample(units[i], metric, bootstrap, stream=i) for i in kept])
-    return _interval(float(np.mean([values[i] for i in kept])), _resample_units(resampled, bootstrap), bootstrap)
+    draws = np.stack([document_draws(units[i], metric, bootstrap, stream=i) for i in kept])
+    return mean_of_draws(values[kept], draws, bootstrap)
+
+
+def mean_of_draws(values: Floats, draws: Floats, bootstrap: Bootstrap) -> Interval:
+    """Interval of the mean over units of values [n_units] whose resamples are known: draws [n_units, n_boot]."""
+    return _interval(float(np.mean(values)), _resample_units(draws, bootstrap), bootstrap)
 
 
 def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, bootstrap: Bootstrap) -> Interval:
@@ -72,8 +77,8 @@ def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, boot
     return mean_interval(paired, lambda sums: metric(sums[..., 1, :]) - metric(sums[..., 0, :]), bootstrap)
 
 
-def _resample(sums: Floats, metric: Metric, bootstrap: Bootstrap, stream: int) -> Floats:
-    """Metric of `n_boot` resamples of the documents: [n_boot]."""
+def document_draws(sums: Floats, metric: Metric, bootstrap: Bootstrap, stream: int) -> Floats:
+    """Compute a metric of `n_boot` resamples of the documents: [n_boot]."""
     return metric(np.tensordot(_weights(len(sums), bootstrap, stream), sums, axes=1))
 
 

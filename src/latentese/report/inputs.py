@@ -75,9 +75,13 @@ class Target:
     example_counts: Mapping[str, Any]
     level: float
     """Of every interval: what the scores were computed with."""
+    dictionary: str = ""
+    """Class of the dictionary, by which units are called latents, neurons or directions."""
+    hookpoint: str = ""
+    """Where the units are; empty where it was not told."""
 
 
-def open_target(name: str, paths: TargetArtifacts) -> tuple[Target, dict[str, Artifact]]:
+def open_target(name: str, paths: TargetArtifacts, hookpoint: str = "") -> tuple[Target, dict[str, Artifact]]:
     """Open and check one target's artifacts; read what the report needs. Returns the artifacts, for the manifest."""
     artifacts = {kind: open_artifact(path, kind) for kind, path in asdict(paths).items()}
     examples, refined = artifacts["examples"], artifacts["refined"]
@@ -98,6 +102,8 @@ def open_target(name: str, paths: TargetArtifacts) -> tuple[Target, dict[str, Ar
         evaluation=json.loads(artifacts["evaluation"].file("metrics.json").read_text(encoding="utf-8")),
         example_counts=examples.manifest.counts,
         level=artifacts["scores"].manifest.settings["level"],
+        dictionary=artifacts["dictionary"].manifest.settings.get("class", ""),
+        hookpoint=hookpoint,
     )
     return target, artifacts
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.report.figures import write_figures
+from latentese.report.findings_page import findings_view, write_findings
 from latentese.report.index_page import COLUMNS, list_data, target_view
 from latentese.report.inputs import ReportSettings, Target, TargetArtifacts, open_target, require_primary
 from latentese.report.page import level_text, render
@@ -23,8 +25,16 @@ from latentese.store.artifact import Artifact, open_artifact, open_draft
 from latentese.store.files import write_json, write_text
 
 
-def report(contexts: Path, targets: Mapping[str, TargetArtifacts], settings: ReportSettings, out: Path) -> Path:
-    """Write the report of a run: `index.html`, `units/`, `metrics.json`, `figures/`, `curves/`.
+def report(
+    contexts: Path,
+    targets: Mapping[str, TargetArtifacts],
+    settings: ReportSettings,
+    out: Path,
+    hookpoints: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """Write the report of a run: `index.html`, `units/`, `metrics.json`, `findings.parquet`, `figures/`, `curves/`.
+
+    hookpoints: of each target, so that scores can be told by layer.
 
     The same artifacts and settings give the same bytes: no time and no host appear in it.
     """
@@ -32,18 +42,19 @@ def report(contexts: Path, targets: Mapping[str, TargetArtifacts], settings: Rep
     inputs: dict[str, Artifact] = {"contexts": open_artifact(contexts, "contexts")}
     opened: dict[str, Target] = {}
     for name, paths in targets.items():
-        opened[name], artifacts = open_target(name, paths)
+        opened[name], artifacts = open_target(name, paths, hookpoints.get(name, ""))
         require_primary(opened[name], settings)
         inputs |= {f"{name}.{kind}": artifact for kind, artifact in artifacts.items()}
-    with open_draft(out, "report", inputs, asdict(settings)) as draft:
+    with open_draft(out, "report", inputs, asdict(settings) | {"hookpoints": dict(hookpoints)}) as draft:
         studies = {name: (target, study_units(target, settings)) for name, target in opened.items()}
         summaries = {name: summarise(target, study, settings) for name, (target, study) in studies.items()}
         write_json(summaries, draft.path / "metrics.json")
+        found = write_findings(list(opened.values()), settings, draft.path)
         for name, (target, study) in studies.items():
             write_figures(target, study, summaries[name], draft.path / "figures")
             _write_curves(target, draft.path / "curves")
             _write_units(UnitPages(target, Contexts(contexts), settings), study, draft.path / "units" / name)
-        write_text(_index(studies, summaries, settings), draft.path / "index.html")
+        write_text(_index(studies, summaries, settings, found), draft.path / "index.html")
         draft.publish({name: {"n_units": study.height} for name, (_, study) in studies.items()})
     return out
 
@@ -58,11 +69,15 @@ def _check_names(targets: Mapping[str, TargetArtifacts]) -> None:
 
 
 def _index(
-    studies: Mapping[str, tuple[Target, pl.DataFrame]], summaries: Mapping[str, Numbers], settings: ReportSettings
+    studies: Mapping[str, tuple[Target, pl.DataFrame]],
+    summaries: Mapping[str, Numbers],
+    settings: ReportSettings,
+    found: pl.DataFrame,
 ) -> str:
     values = {
         "title": settings.title,
         "targets": [target_view(target, study, summaries[name]) for name, (target, study) in studies.items()],
+        "findings": findings_view(found, settings),
         "columns": COLUMNS,
         "statuses": STATUSES,
         "contexts": settings.contexts.replace("_", " "),
