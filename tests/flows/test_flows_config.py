@@ -159,3 +159,18 @@ def test_target_names_that_cannot_be_folders_are_refused() -> None:
         check.check_targets({"targets": {"a/b": target}})
     with pytest.raises(SettingError, match=r"targets\.a\.splits=\['train'\] is not allowed"):
         check.check_targets({"targets": {"a": {"splits": ["train"]}}})
+
+
+def test_experiment_layers_has_every_kind_of_unit_at_three_layers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    params = params_of("experiment=layers")
+    kinds: dict[str, set[str]] = {}
+    for name, target in params["targets"].items():
+        kinds.setdefault(target["dictionary"]["_target_"].rpartition(".")[2], set()).add(
+            target["hookpoint"].split(".")[1]
+        )
+        trained = target["dictionary"]["_target_"].rpartition(".")[2] in ("TopK", "PCA")
+        assert ("train" in target["splits"]) == trained, name
+    three = {"4", "12", "22"}
+    assert kinds == {"TopK": three, "Neurons": three, "PCA": three, "RandomDirections": three}
+    assert len(params["hookpoints"]) == 6, "targets with one hookpoint share its activations"
