@@ -55,6 +55,7 @@ class TargetView(NamedTuple):
     score_charts: list[FigureView]
     charts: list[FigureView]
     by_pair: list[dict[str, Any]]
+    arms: list[dict[str, Any]]
 
 
 def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> TargetView:
@@ -67,6 +68,7 @@ def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any])
         score_charts=_score_charts(target, study, summary),
         charts=_charts(target, study, summary),
         by_pair=_by_pair(summary),
+        arms=_arms(summary),
     )
 
 
@@ -225,4 +227,15 @@ def _by_pair(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for explainer, simulators in summary["by_pair"].items()
         for simulator, means in simulators.items()
+    ]
+
+
+def _arms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the arms of refinement where any unit took part; what is not defined is None."""
+    if not summary["n_refined"]:
+        return []
+    wanted = ("n_proposed", "n_accepted", "share_accepted", "tokens", "tokens_per_point", "gain")
+    return [
+        {"arm": visible(name.replace("_", " ")), **{key: figures.get(key) for key in wanted}}
+        for name, figures in summary["arms"].items()
     ]

@@ -11,6 +11,9 @@ from latentese.records import Explanation
 from latentese.report.inputs import Target
 from latentese.report.visible import visible
 
+TITLES = {"revision": "Revision", "re_explanation": "Control: explained again"}
+"""What the pages call an arm of refinement; any other by its name."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -52,7 +55,7 @@ def lineage(target: Target, row: dict[str, Any], scores: pl.DataFrame) -> list[S
         child = target.explanations.get(decision["child"])
         if child is None:
             continue
-        name = "Revision" if decision["arm"] == "revision" else "Control: explained again"
+        name = TITLES.get(decision["arm"], f"Arm: {visible(decision['arm'].replace('_', ' '))}")
         steps.append(_step(child, f"{name}, round {decision['round']}", values, {**decision, "final": row["final"]}))
     return steps
 

@@ -12,6 +12,7 @@ import polars as pl
 from latentese.metrics.correlation import Floats, pearson
 from latentese.metrics.intervals import Bootstrap, Interval, mean_interval, paired_interval
 from latentese.metrics.scores import KINDS_OF, sums_by_document
+from latentese.report.arms import arm_costs, arm_ends, arm_names, tokens_per_point
 from latentese.report.inputs import ReportSettings, Target
 from latentese.report.tables import baseline_explainer, mean_scores
 
@@ -33,6 +34,7 @@ def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> 
             "wrong_explanation": on_random.mean(study, "wrong"),
         },
         "gain": judged.gains(study),
+        "arms": judged.arms(target, study),
         "baseline": judged.baseline_name,
         "by_pair": _by_pair(mean_scores(target, settings)),
         "dictionary": target.evaluation,
@@ -104,6 +106,15 @@ class _Judged:
             "over_re_explanation": self.paired(refined, "control", "final"),
             "over_table_baseline": self.paired(study, "baseline", "initial"),
         }
+
+    def arms(self, target: Target, study: pl.DataFrame) -> Numbers:
+        """Compute what each arm of refinement gained over the first explanations, and what it cost."""
+        found = {}
+        for arm in arm_names(target.finals):
+            gain = self.paired(arm_ends(target.finals, study, arm), "initial", "arm_end")
+            costs = arm_costs(target, arm)
+            found[arm] = {**costs, "gain": gain, "tokens_per_point": tokens_per_point(costs["tokens"] or 0, gain)}
+        return found
 
     def mean(self, study: pl.DataFrame, arm: str) -> Numbers:
         units = [sums_by_document(self.of(arm, row))[1] for row in study.to_dicts()]

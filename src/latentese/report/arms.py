@@ -1,0 +1,49 @@
+"""What every arm of refinement gained on `test`, and at what cost: whatever arms there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from latentese.report.inputs import Target
+
+INITIAL = "initial"
+POINT = 0.01
+"""A point of score."""
+
+
+def arm_names(finals: pl.DataFrame) -> list[str]:
+    """Name the arms beside the first explanations, the revision first, the others by the alphabet."""
+    names = set(finals["arm"].unique()) - {INITIAL}
+    return sorted(names, key=lambda name: (name != "revision", name))
+
+
+def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str) -> pl.DataFrame:
+    """Take the study's refined units with the explanation this arm ends with, in the column `arm_end`."""
+    ends = finals.filter(arm=arm).select("unit", arm_end="explanation").unique("unit", keep="first")
+    refined = study.filter("refined").join(ends, on="unit", how="left", maintain_order="left")
+    return refined.with_columns(pl.coalesce("arm_end", "initial"))
+
+
+def arm_costs(target: Target, arm: str) -> dict[str, int | float | None]:
+    """Count what an arm proposed and spent: n_proposed, n_accepted, share_accepted, tokens (read and written)."""
+    own = target.decisions.filter(arm=arm)
+    written = [e for e in target.explanations.values() if e.explainer == arm and e.revision > 0]
+    n_accepted = int(own["accepted"].sum())
+    return {
+        "n_proposed": own.height,
+        "n_accepted": n_accepted,
+        "share_accepted": n_accepted / own.height if own.height else None,
+        "tokens": sum(e.usage.prompt_tokens + e.usage.completion_tokens for e in written),
+    }
+
+
+def tokens_per_point(tokens: float, gain: Mapping[str, Any]) -> float | None:
+    """Tokens spent per point that all units together gained; None where they gained nothing."""
+    mean = gain.get("mean")
+    if mean is None or mean <= 0:
+        return None
+    points: float = mean * gain["n_units"] / POINT
+    return tokens / points

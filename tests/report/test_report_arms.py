@@ -1,0 +1,59 @@
+"""What arms of refinement gained and cost, by hand, whatever they are called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from toy_report import Toy
+
+from latentese import schemas
+from latentese.report.arms import arm_ends, arm_names, tokens_per_point
+from latentese.report.index_page import _arms
+
+
+def finals(*rows: tuple[int, str, str]) -> pl.DataFrame:
+    return pl.DataFrame([(*row, True) for row in rows], schema=schemas.FINALS, orient="row")
+
+
+def test_the_revision_leads_and_any_other_arm_follows_by_name() -> None:
+    table = finals((1, "initial", "a"), (1, "re_explanation", "b"), (1, "generated", "c"), (1, "revision", "d"))
+    assert arm_names(table) == ["revision", "generated", "re_explanation"]
+
+
+def test_an_arm_ends_with_the_first_explanation_where_it_has_no_other() -> None:
+    study = pl.DataFrame({"unit": [1, 2, 3], "initial": ["1.ex.0", "2.ex.0", "3.ex.0"], "refined": [True, True, False]})
+    study = study.with_columns(pl.col("unit").cast(pl.Int32))
+    ends = arm_ends(finals((1, "generated", "1.generated.2"), (3, "generated", "3.generated.1")), study, "generated")
+    assert ends.select("unit", "arm_end").rows() == [(1, "1.generated.2"), (2, "2.ex.0")]
+
+
+def test_tokens_per_point_are_over_what_all_units_gained() -> None:
+    # 4 units that gain .05 each gain 20 points: 1,000 tokens are 50 per point.
+    assert tokens_per_point(1000, {"mean": 0.05, "n_units": 4}) == pytest.approx(50)
+    assert tokens_per_point(0, {"mean": 0.05, "n_units": 4}) == 0
+    for gain in ({"mean": 0.0, "n_units": 4}, {"mean": -0.1, "n_units": 4}, {"n_units": 0}):
+        assert tokens_per_point(1000, gain) is None
+
+
+def test_every_arm_of_the_toy_study_is_told_with_its_cost(published: Path, toy: Toy) -> None:
+    summary = json.loads((published / "metrics.json").read_text())["latents"]
+    decisions = pl.read_parquet(toy.targets["latents"].refined / "decisions.parquet")
+    assert list(summary["arms"]) == ["re_explanation", "revision"]
+    for arm, figures in summary["arms"].items():
+        own = decisions.filter(arm=arm)
+        assert (figures["n_proposed"], figures["n_accepted"]) == (own.height, own["accepted"].sum())
+        assert figures["share_accepted"] == own["accepted"].mean()
+        assert figures["tokens"] == own.height * (900 + 14)
+    assert summary["arms"]["revision"]["gain"] == summary["gain"]["refinement"]
+    assert summary["arms"]["re_explanation"]["gain"] == summary["gain"]["re_explanation"]
+    assert "tokens_per_point" not in summary["arms"]["re_explanation"], "it gained nothing"
+    assert "Arms of refinement" in (published / "index.html").read_text()
+
+
+def test_nothing_is_listed_where_no_unit_took_part() -> None:
+    assert _arms({"n_refined": 0, "arms": {"revision": {}}}) == []
+    (row,) = _arms({"n_refined": 1, "arms": {"made_up": {"n_proposed": 2, "n_accepted": 0, "gain": {"n_units": 0}}}})
+    assert (row["arm"], row["n_proposed"], row["share_accepted"], row["tokens_per_point"]) == ("made up", 2, None, None)
