@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from latentese.errors import SettingError
 from latentese.records import Example, Kind
+
+
+class Choice(Protocol):
+    """Chooses what is shown of a unit."""
+
+    def of(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """Choose among a unit's examples, in the order shown; none where there is no firing one."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from latentese.errors import AnswerError, SettingError
 from latentese.explainers.answer import read_reply
 from latentese.explainers.base import explanation_id
 from latentese.explainers.rendering import MarkedExcerpts, Rendering
-from latentese.explainers.selection import ExampleChoice
+from latentese.explainers.selection import Choice, ExampleChoice
 from latentese.lm.protocol import Chat, Reply, Request
 from latentese.records import Example, Explanation, Unit, Usage
 
@@ -21,15 +22,21 @@ class TokenActivationExplainer:
     chat: Chat
     name: str = "token_activation"
     rendering: Rendering = field(default_factory=MarkedExcerpts)
-    choice: ExampleChoice = field(default_factory=ExampleChoice)
+    choice: Choice = field(default_factory=ExampleChoice)
     max_words: int = 30
     """Longer answers count as failed."""
     max_tokens: int = 48
     temperature: float = 0.0
+    sample_idx: int = 0
+    """Numbers independent samples of one question, at a temperature above 0."""
 
     def __post_init__(self) -> None:
         if self.max_words < 1:
             raise SettingError("max_words", self.max_words, "at least 1")
+
+    def sample(self, sample_idx: int, temperature: float) -> Self:
+        """Give the same explainer drawing another sample of each answer."""
+        return replace(self, sample_idx=sample_idx, temperature=temperature)
 
     async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation:
         """Explain `unit`; a unit without a firing example, or an unusable answer, gives `text=None` and `error`."""
@@ -60,5 +67,5 @@ class TokenActivationExplainer:
         messages = self.rendering.prompt.messages(self.rendering.render(shown))
         n_shared = len(self.rendering.prompt.shared)
         return await self.chat.complete(
-            Request(messages, self.max_tokens, self.temperature, ("\n",), n_shared=n_shared)
+            Request(messages, self.max_tokens, self.temperature, ("\n",), self.sample_idx, n_shared)
         )
