@@ -71,6 +71,16 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One of several explanations of a unit that were drawn, of which the best was kept."""
+
+    text: str | None
+    value: float | None
+    """How well it did on held-out `explain` examples; None where that is not defined, or there is no text."""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What a unit responds to, in words, and where the words come from."""
 
@@ -91,6 +101,10 @@ class Explanation:
     """For a token table: token text and its mean activation; simulators of tables read this."""
     patterns: tuple[tuple[tuple[str | None, ...], float], ...] = ()
     """For N2G: token texts that end in the one on which the unit fires, None for any one token; and the activation."""
+    candidates: tuple[Candidate, ...] = ()
+    """What was drawn, this one included, in the order of sample numbers."""
+    chosen_on: tuple[int, ...] = ()
+    """Contexts of `explain` documents on which this one did best: of none of them was the document shown."""
     parent: str | None = None
     error: str | None = None
     usage: Usage = Usage()

@@ -22,14 +22,14 @@ VERSIONS = {
     "activations": 1,
     "dictionary": 1,
     "examples": 1,
-    "explanations": 2,
+    "explanations": 3,
     "scores": 2,
     "refined": 1,
     "evaluation": 2,
     "report": 1,
 }
 
-STILL_READ = {"explanations": (1,)}
+STILL_READ = {"explanations": (1, 2)}
 """Older versions that are read as the present one: what they lack has a default."""
 
 DOCUMENTS = pl.Schema(

@@ -139,12 +139,12 @@ def test_an_older_version_that_lacks_nothing_needed_is_still_read(tmp_path: Path
         draft.publish({})
     file = tmp_path / "out" / MANIFEST
     manifest = json.loads(file.read_text())
-    for version, is_read in ((0, False), (1, True), (2, True), (3, False)):
+    for version, is_read in ((0, False), (1, True), (2, True), (3, True), (4, False)):
         file.write_text(json.dumps(manifest | {"version": version}))
         if is_read:
             assert open_artifact(tmp_path / "out", "explanations").manifest.version == version
         else:
-            with pytest.raises(ArtifactError, match="this release reads 2"):
+            with pytest.raises(ArtifactError, match="this release reads 3"):
                 open_artifact(tmp_path / "out", "explanations")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from latentese.errors import ArtifactError
-from latentese.records import Explanation, Usage
+from latentese.records import Candidate, Explanation, Usage
 from latentese.schemas import check
 from latentese.store.files import whole_file, write_text
 
@@ -54,4 +54,14 @@ def _explanation(fields: dict[str, Any]) -> Explanation:
     examples = tuple(fields.pop("examples"))
     table = tuple((str(token), float(act)) for token, act in fields.pop("table"))
     patterns = tuple((tuple(tokens), float(act)) for tokens, act in fields.pop("patterns", ()))
-    return Explanation(**fields, usage=usage, examples=examples, table=table, patterns=patterns)
+    candidates = tuple(Candidate(**candidate) for candidate in fields.pop("candidates", ()))
+    chosen_on = tuple(fields.pop("chosen_on", ()))
+    return Explanation(
+        **fields,
+        usage=usage,
+        examples=examples,
+        table=table,
+        patterns=patterns,
+        candidates=candidates,
+        chosen_on=chosen_on,
+    )
