@@ -11,13 +11,16 @@ from flows.entry import Measured, run_stage
 from flows.paths import CONTEXTS, Place, of_target
 from flows.reading import reader_of
 from flows.spending import language_model_spending
+from latentese.explainers.base import ForTarget
 from latentese.reading.base import give_reader
 from latentese.stages.explain import ExplainSettings, explain
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's explanations."""
-    explainers = give_reader(build_all(params["explainers"], "explainers"), reader_of(params, target, place))
+    built = build_all(params["explainers"], "explainers")
+    known = {name: each.for_target(target) if isinstance(each, ForTarget) else each for name, each in built.items()}
+    explainers = give_reader(known, reader_of(params, target, place))
     chosen = settings(ExplainSettings, params["explaining"], "explaining")
     return partial(explain, CONTEXTS, place(target, "examples"), explainers, chosen, place(target, "explanations"))
 

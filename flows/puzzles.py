@@ -74,8 +74,9 @@ def judges_of(params: Params, names: Sequence[str] | None) -> list[Judge]:
 
 
 def without_subject(parts: Mapping[str, T]) -> dict[str, T]:
-    """Leave out parts that need the subject at hand."""
-    return {name: part for name, part in parts.items() if not hasattr(part, "with_reader")}
+    """Leave out parts that need the subject at hand, and a person's explanations of its units."""
+    needs = ("with_reader", "for_target")
+    return {name: part for name, part in parts.items() if not any(hasattr(part, method) for method in needs)}
 
 
 def _chosen(specs: Mapping[str, Any], names: Sequence[str] | None, setting: str) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def dictionary_path(dictionary: DictConfig) -> str:
     return str(dictionary.get("path", "artifacts/checked.txt"))
 
 
+def annotations_path(explainers: DictConfig) -> str:
+    """Name the file of a person's explanations; else the passed check's mark, which never changes."""
+    paths = [spec.path for spec in explainers.values() if str(spec.get("_target_")).endswith(".HumanExplainer")]
+    return str(paths[0]) if paths else "artifacts/checked.txt"
+
+
 def fitted_to(stream: bool, activations: str) -> str:
     """Name the folder that a dictionary is fitted to: the contexts, which the subject reads, or kept activations."""
     return "artifacts/contexts" if stream else f"artifacts/activations/{activations}"
@@ -82,6 +88,7 @@ def _paths(tree: object) -> Iterator[Path]:
 
 # The current directory, not this file's: an experiment may run in a copy of the project.
 OmegaConf.register_new_resolver("conf_sha256", lambda: conf_sha256(Path("conf")), replace=True)
+OmegaConf.register_new_resolver("annotations_path", annotations_path, replace=True)
 OmegaConf.register_new_resolver("corpus_path", corpus_path, replace=True)
 OmegaConf.register_new_resolver("dictionary_path", dictionary_path, replace=True)
 OmegaConf.register_new_resolver("fitted_to", fitted_to, replace=True)

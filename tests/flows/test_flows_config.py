@@ -28,6 +28,7 @@ PLACES = {
 }
 """Groups of which several choices are used at once, each under its own name."""
 NEEDED = {
+    "+explainer@explainers.human=human": ["explainers.human.path={tmp}/annotations.jsonl"],
     "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=local": ["lm.lm.source.path=/somewhere"],
     "dictionary=pretrained": ["dictionary.format=sparsify", "dictionary.path={tmp}/sae"],
@@ -82,6 +83,7 @@ def test_every_choice_composes_and_builds(
     root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, choice: str
 ) -> None:
     monkeypatch.chdir(root)
+    (tmp_path / "annotations.jsonl").touch()
     write_checkpoint("sparsify", TopK(576, n_latents=2, k=1, norm="none"), tmp_path / "sae")
     choice = (
         choice.removeprefix("+") if choice.partition("@")[2].partition("=")[0].split(".")[-1] in DEFAULT else choice

@@ -67,8 +67,8 @@ def parts(models: Path) -> Part:
             params: Params = composed_params([choice, "lm=local", f"lm.lm.source.path={models / 'lm'}"])
         answers = str(models / f"answers{next(n_built)}.sqlite")
         part = build_once(_at_hand(params[f"{group}s"][name], models, answers), name)
-        if hasattr(part, "with_reader"):
-            pytest.skip(f"{name} runs the subject, and asks no model about texts")
+        if hasattr(part, "with_reader") or hasattr(part, "for_target"):
+            pytest.skip(f"{name} runs the subject or reads what a person wrote, and asks no model about texts")
         return part
 
     return build
@@ -81,6 +81,9 @@ def _at_hand(spec: Any, models: Path, answers: str) -> Any:
     target = str(spec.get("_target_", ""))
     if target.endswith("MeanPoolEmbedder"):
         return {**spec, "source": {"_target_": "latentese.weights.local.LocalModel", "path": str(models / "embedder")}}
+    if target.endswith("HumanExplainer"):
+        (models / "annotations.jsonl").touch()
+        return {**spec, "path": str(models / "annotations.jsonl")}
     given = {"path": answers} if target.startswith("latentese.lm.cached.") else {}
     return {key: _at_hand(value, models, answers) for key, value in spec.items()} | given
 

@@ -14,6 +14,7 @@ from toy_artifacts import write_contexts
 
 from latentese.corpus.contexts import Contexts
 from latentese.errors import ArtifactError, SettingError
+from latentese.explainers.human import HumanExplainer
 from latentese.explainers.token_activation import TokenActivationExplainer
 from latentese.explainers.token_table import TokenTableExplainer
 from latentese.lm.cached import CachedChat
@@ -150,3 +151,17 @@ def test_a_name_that_differs_from_the_groups(contexts: Path, tmp_path: Path) -> 
     examples = write_examples(tmp_path / "examples", contexts)
     with pytest.raises(SettingError, match=r"explainers\.quick\.name"):
         explain(contexts, examples, {"quick": Slow()}, ExplainSettings(n_units=5), tmp_path / "out")
+
+
+def test_units_that_a_person_says_nothing_of_have_no_row(contexts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "annotations.csv"
+    file.write_text("target,unit,explanation\nlatents,3,words with a 3\nneurons,4,no unit of this target\n")
+    human = HumanExplainer(str(file)).for_target("latents")
+    examples = write_examples(tmp_path / "examples", contexts)
+    explainers = {"human": human, "token_table": TokenTableExplainer()}
+    out = explain(contexts, examples, explainers, ExplainSettings(n_units=3), tmp_path / "out")
+    explanations = read_explanations(out / "explanations.jsonl")
+    assert [e.text for e in explanations if e.explainer == "human"] == ["words with a 3"]
+    assert len(explanations) == 4
+    counts = open_artifact(out, "explanations").manifest.counts["explainers"]
+    assert counts["human"] == {"n_explained": 1, "n_failed": 0, "prompt_tokens": 0, "completion_tokens": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from latentese.records import Example, Explanation, Unit
 
@@ -21,6 +21,28 @@ class Explainer(Protocol):
 
         A question without a usable answer is an explanation with `text=None` and `error`, never an exception.
         """
+        ...
+
+
+class PartialExplainer(Protocol):
+    """Explains some units, and has nothing to say of others: what stage `explain` runs. Every explainer is one."""
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        ...
+
+    async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation | None:
+        """Explain `unit` as an `Explainer` does; None, and no row, where nothing was to be said of it."""
+        ...
+
+
+@runtime_checkable
+class ForTarget(Protocol):
+    """An explainer that has to know whose units it explains."""
+
+    def for_target(self, target: str) -> PartialExplainer:
+        """Give the same explainer for the units of one target."""
         ...
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from latentese.corpus.contexts import Contexts
 from latentese.errors import ArtifactError, SettingError
 from latentese.examples.store import Examples, join_contexts
-from latentese.explainers.base import Explainer
+from latentese.explainers.base import PartialExplainer
 from latentese.records import Example, Explanation, Unit
 from latentese.stages.running import run_async
 from latentese.store.artifact import open_draft
@@ -31,9 +31,11 @@ class ExplainSettings:
 
 
 def explain(
-    contexts: Path, examples: Path, explainers: Mapping[str, Explainer], settings: ExplainSettings, out: Path
+    contexts: Path, examples: Path, explainers: Mapping[str, PartialExplainer], settings: ExplainSettings, out: Path
 ) -> Path:
     """Write the explanations artifact: one line per unit and explainer, failed ones included.
+
+    Of a unit that an explainer has nothing to say of, as a person of most, there is none.
 
     Counts: n_units, and per explainer n_explained, n_failed, prompt_tokens and completion_tokens (of kept answers too).
     """
@@ -51,7 +53,7 @@ def explain(
     return out
 
 
-def _check_names(explainers: Mapping[str, Explainer]) -> None:
+def _check_names(explainers: Mapping[str, PartialExplainer]) -> None:
     for name, explainer in explainers.items():
         if explainer.name != name:
             raise SettingError(f"explainers.{name}.name", explainer.name, f"{name!r}, as it is called in the group")
@@ -68,17 +70,19 @@ def _explain_examples(unit: Unit, examples: Examples, contexts: Contexts) -> lis
     return joined
 
 
-async def _explain_all(shown: Mapping[Unit, list[Example]], explainers: Mapping[str, Explainer]) -> list[Explanation]:
+async def _explain_all(
+    shown: Mapping[Unit, list[Example]], explainers: Mapping[str, PartialExplainer]
+) -> list[Explanation]:
     """Explain all units at once: a language model in this process answers them in batches."""
     with tqdm(total=len(shown) * len(explainers), desc="explain", unit="explanation") as bar:
 
-        async def explain_one(explainer: Explainer, unit: Unit) -> Explanation:
+        async def explain_one(explainer: PartialExplainer, unit: Unit) -> Explanation | None:
             explanation = await explainer.explain(unit, shown[unit])
             bar.update()
             return explanation
 
         questions = [explain_one(explainer, unit) for explainer in explainers.values() for unit in shown]
-        return list(await asyncio.gather(*questions))
+        return [explanation for explanation in await asyncio.gather(*questions) if explanation is not None]
 
 
 def _counts(explanations: list[Explanation], explainer: str) -> dict[str, Any]:
