@@ -108,7 +108,7 @@ def test_typed_control_characters_and_mark_up_reach_no_terminal(capsys: pytest.C
     ):
         fires.Console(width=120).print(shown)
     out = capsys.readouterr().out
-    assert "\x1b" not in out and out.count("‹U+001B›[31m[red]") == 2 and out.count("[bold]x[/bold]") == 2
+    assert "\x1b" not in out and out.count("U+001B\u203a[31m[red]") == 2 and out.count("[bold]x[/bold]") == 2
 
 
 @pytest.mark.parametrize(
