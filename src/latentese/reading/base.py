@@ -67,6 +67,10 @@ class Reader(Protocol):
         """Token ids of contexts of the study, padding left out."""
         ...
 
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """Text of each of these tokens of the subject, '' for special ones."""
+        ...
+
     @property
     def pads(self) -> Sequence[int]:
         """Tokens that may stand for nothing, see `patterns.padding`."""

@@ -79,6 +79,10 @@ class SubjectReader:
             for row, kept in zip(ids, keep, strict=True)
         ]
 
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """Text of each of these tokens of the subject, '' for special ones."""
+        return [str(self._tokenizer.decode([token], skip_special_tokens=True)) for token in token_ids]
+
     @cached_property
     def pads(self) -> tuple[int, ...]:
         """The subject's special tokens, and the most frequent ones of the `explain` contexts."""
