@@ -70,6 +70,14 @@ def test_all_evaluations_are_all_there_are(root: Path, monkeypatch: pytest.Monke
     assert set(params_of("experiment=evaluate_all")["evaluations"]) == files
 
 
+def test_the_experiment_of_explainers_has_all_that_run_offline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    files = {file.stem for file in (root / "conf" / "explainer").glob("*.yaml")}
+    params = params_of("experiment=explainers")
+    assert set(params["explainers"]) == files - {"human"}  # a person's file is the person's to name
+    assert set(explain.prepare(params, "latents").args[2]) == files - {"human"}  # type: ignore[attr-defined]
+
+
 def test_files_in_a_list_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("weights")
     group = {"series": [{"compute": 1e18, "source": {"path": str(tmp_path)}}]}
