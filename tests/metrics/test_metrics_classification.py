@@ -131,3 +131,14 @@ def test_documents_are_what_intervals_resample() -> None:
     [row] = table.filter(contexts="all_kinds", metric="recall").iter_rows(named=True)
     assert row["n_documents"] == 30
     assert row["low"] < row["value"] < row["high"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.none() | st.sampled_from([0.0, 0.2, 0.6, 1.0]), st.booleans()), min_size=1)
+)
+def test_bounds_hold_the_value(rows: list[Row]) -> None:
+    found = scores(rows)
+    for name in ("auroc", "balanced_accuracy", "recall", "f1"):
+        value, worst, best = (found.get(f"{name}{suffix}") for suffix in ("", ".worst", ".best"))
+        if value is not None and worst is not None and best is not None:
+            assert worst - 1e-9 <= value <= best + 1e-9

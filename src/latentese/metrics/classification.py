@@ -13,6 +13,7 @@ import polars as pl
 
 from latentese import schemas
 from latentese.metrics.correlation import Floats, Metric
+from latentese.metrics.firing import base_rate, f1, precision, recall
 from latentese.metrics.intervals import Bootstrap, document_interval
 from latentese.metrics.scores import KEY
 from latentese.records import KINDS, Explanation
@@ -92,13 +93,16 @@ def counts_by_document(judged: pl.DataFrame) -> Floats:
 
 
 def _metrics(answers: Floats, threshold: float | None) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {"auroc": auroc, "base_rate": base_rate}
+    metrics: dict[str, Metric] = {
+        "auroc": auroc,
+        "base_rate": lambda counts: base_rate(decided(counts, np.isnan(answers))),
+    }
     if threshold is None:
         return metrics
     yes = answers > threshold
 
     def at(metric: Metric) -> Metric:
-        return lambda counts: metric(confusion(counts, yes))
+        return lambda counts: metric(decided(counts, yes))
 
     accuracies = {"balanced_accuracy": balanced_accuracy, "precision": precision, "recall": recall, "f1": f1}
     return metrics | {name: at(metric) for name, metric in accuracies.items()}
@@ -114,40 +118,23 @@ def auroc(counts: Floats) -> Floats:
     return _ratio((firing * below).sum(axis=-1), firing.sum(axis=-1) * silent.sum(axis=-1))
 
 
-def base_rate(counts: Floats) -> Floats:
-    """Share of true contexts: counts [..., 2, n_answers] -> [...]."""
-    return _ratio(counts[..., 1, :].sum(axis=-1), counts.sum(axis=(-2, -1)))
+def decided(counts: Floats, yes: np.ndarray) -> Floats:
+    """Sum as `metrics.firing` does, contexts in the place of tokens: [..., 4].
+
+    counts [..., 2, n_answers]; yes [n_answers] booleans, which answers are a yes.
+    """
+    firing = counts[..., 1, :]
+    parts = (firing[..., yes], counts[..., yes].sum(axis=-2), firing, counts.sum(axis=-2))
+    return np.stack([part.sum(axis=-1) for part in parts], axis=-1)
 
 
-def confusion(counts: Floats, yes: np.ndarray) -> Floats:
-    """Count by truth and decision, [..., truth, decision]; counts [..., 2, n_answers], yes [n_answers] bool."""
-    return np.stack([counts[..., ~yes].sum(axis=-1), counts[..., yes].sum(axis=-1)], axis=-1)
-
-
-def balanced_accuracy(table: Floats) -> Floats:
-    """Mean of the shares of true contexts and of others that are decided rightly: table [..., 2, 2] -> [...].
+def balanced_accuracy(sums: Floats) -> Floats:
+    """Mean of the shares of true contexts, and of others, that are decided rightly, from [..., 4].
 
     .5 is what always the same answer gets, whatever the base rate; NaN where a side is empty.
     """
-    right = np.stack([table[..., 0, 0], table[..., 1, 1]], axis=-1)
-    mean: Floats = _ratio(right, table.sum(axis=-1)).mean(axis=-1)
-    return mean
-
-
-def precision(table: Floats) -> Floats:
-    """Share of yes that are true: table [..., 2, 2] -> [...]; NaN where no answer is yes."""
-    return _ratio(table[..., 1, 1], table[..., 1].sum(axis=-1))
-
-
-def recall(table: Floats) -> Floats:
-    """Share of true contexts whose answer is yes: table [..., 2, 2] -> [...]."""
-    return _ratio(table[..., 1, 1], table[..., 1, :].sum(axis=-1))
-
-
-def f1(table: Floats) -> Floats:
-    """Harmonic mean of precision and recall, 2 tp / (2 tp + fp + fn): table [..., 2, 2] -> [...]."""
-    right = 2 * table[..., 1, 1]
-    return _ratio(right, right + table[..., 0, 1] + table[..., 1, 0])
+    both, predicted, fires, n = np.moveaxis(sums, -1, 0)
+    return (_ratio(both, fires) + _ratio(n - fires - predicted + both, n - fires)) / 2
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
