@@ -117,6 +117,18 @@ def test_hookpoints_are_those_of_the_targets_once(root: Path, monkeypatch: pytes
     }
 
 
+def test_token_embeddings_are_read_by_both_targets_of_their_experiment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    params = params_of("experiment=embed")
+    assert params["hookpoints"] == {
+        "embed": {"hookpoint": "embed", "splits": ["train", "explain", "calibrate", "select", "test"]}
+    }
+    assert {target["activations"] for target in params["targets"].values()} == {"embed"}
+    assert (params["dictionary"]["n_latents"], params["dictionary"]["k"]) == (2048, 16)
+
+
 def test_conf_hash_sees_every_edit(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("k: 1\n")
     first = conf_sha256(tmp_path)
