@@ -88,6 +88,7 @@ def study_params(lm: dict[str, Any]) -> dict[str, Any]:
         "explaining": {"n_units": 3},
         "explainers": {"token_activation": explainer},
         "simulators": {"all_at_once": simulator},
+        "scorers": {},
         "scoring": {"splits": ["select", "test"], "limits": {"all_at_once": {"n_contexts": 4}}, "n_boot": 10},
         "refinement": {
             "settings": {
