@@ -152,7 +152,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     out = publish(tmp_path / "out")
     manifest = json.loads((out / MANIFEST).read_text())
     (out / MANIFEST).write_text(json.dumps(manifest | {"version": 99}))
-    with pytest.raises(ArtifactError, match="schema version 99, this release reads 1"):
+    with pytest.raises(ArtifactError, match="schema version 99, this release reads 2"):
         open_artifact(out, "scores")
 
 
