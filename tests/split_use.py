@@ -10,7 +10,7 @@ import polars as pl
 from latentese import schemas
 from latentese.store.tables import read_explanations, read_table
 
-EVIDENCE = ("false_positives", "false_negatives", "extra_examples")
+EVIDENCE = ("false_positives", "false_negatives", "extra_examples", "random_examples")
 GENERATED = 0
 """Contexts with a number below this were typed or generated, and are in no document of the study."""
 

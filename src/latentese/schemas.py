@@ -24,7 +24,7 @@ VERSIONS = {
     "examples": 1,
     "explanations": 3,
     "scores": 2,
-    "refined": 1,
+    "refined": 2,
     "evaluation": 2,
     "report": 1,
 }
@@ -169,9 +169,26 @@ DECISIONS = pl.Schema(
         "false_positives": pl.List(CONTEXT),
         "false_negatives": pl.List(CONTEXT),
         "extra_examples": pl.List(CONTEXT),
+        "sentences": pl.List(pl.Int64()),
+        "random_examples": pl.List(CONTEXT),
     }
 )
-"""One row per unit, arm (`revision`, `re_explanation`) and round, with the contexts the explainer was shown."""
+"""One row per unit, arm and round, with the contexts the explainer was shown, and the sentences by their numbers."""
+
+SENTENCES = pl.Schema(
+    {
+        "unit": UNIT,
+        "arm": pl.String(),
+        "round": pl.Int32(),
+        "parent": pl.String(),
+        "sentence": pl.Int64(),
+        "tokens": pl.List(pl.String()),
+        "keep": pl.List(pl.Boolean()),
+        "acts": pl.List(pl.Float32()),
+    }
+)
+"""Sentences that a language model wrote from the explanation `parent`, with what the unit did on them: those without
+an activation above 0 are false positives. Their numbers are negative and follow from their text."""
 
 FINALS = pl.Schema({"unit": UNIT, "arm": pl.String(), "explanation": pl.String(), "refined": pl.Boolean()})
 """Which explanation each arm (`initial`, `revision`, `re_explanation`) ends with; `refined` says whether the unit

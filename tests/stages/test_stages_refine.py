@@ -8,18 +8,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 from scored_study import Study, write_study
-from toy_units import WordListSimulator, make_explanation
+from toy_units import WordListSimulator, make_context, make_example, make_explanation
 
 from latentese import schemas
 from latentese.errors import ArtifactError, SettingError
 from latentese.lm.protocol import Reply, Request
 from latentese.records import Example, Explanation, Unit, Usage
 from latentese.refinement.base import Arm
+from latentese.refinement.generated import GeneratedSentences, RandomSentences
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
+from latentese.refinement.sentences import SentenceWriter
 from latentese.stages.refine import RefineInputs, RefineSettings, refine
 from latentese.stages.score import score
 from latentese.stages.scoring import ScoreSettings
+from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_explanations, read_table
 
 SETTINGS = RefineSettings(
@@ -170,3 +173,47 @@ def test_what_cannot_be_refined_stops_with_one_line(inputs: RefineInputs, tmp_pa
     other.name = "unscored"
     with pytest.raises(ArtifactError, match=r"no select score by unscored"):
         refine(inputs, other, arms(improve), SETTINGS, tmp_path / "out")
+
+
+class WordReader:
+    """A subject whose unit u fires on `w{u}` alone; texts stand behind a line break, as the real one reads them."""
+
+    def examples(self, units: Sequence[Unit], texts: Sequence[str]) -> list[list[Example]]:
+        contexts = [make_context(-1 - i, f"\n {text}", "explain") for i, text in enumerate(texts)]
+        return [[make_example(context, {f"w{u.unit}"}, unit=u.unit) for context in contexts] for u in units]
+
+
+def written_arms(sentences: str) -> dict[str, Arm]:
+    chat = Answers(lambda question: sentences if question.startswith("Description:") else improve(question))
+    generated = GeneratedSentences(Reviser(chat), SentenceWriter(chat)).with_reader(WordReader())  # type: ignore[arg-type]
+    return {"generated": generated, "random_sentences": RandomSentences(generated)}
+
+
+def test_written_sentences_are_evidence_and_stay_traceable(inputs: RefineInputs, tmp_path: Path) -> None:
+    made = written_arms("1. here w1 and w4\n2. here w9\n3. there w9 w9")
+    out = refine(inputs, WordListSimulator(), made, SETTINGS, tmp_path / "out")
+    sentences = read_table(out / "sentences.parquet", schemas.SENTENCES)
+    first = decisions(out).filter(unit=1, arm="generated", round=1).to_dicts()[0]
+    assert first["accepted"]  # `w9 w1` became `w1`
+    silent = sentences.filter(pl.col("acts").list.max() <= 0, unit=1, arm="generated", round=1)
+    assert set(first["sentences"]) == set(silent["sentence"]) == {-2, -3}
+    control = decisions(out).filter(unit=1, arm="random_sentences", round=1).to_dicts()[0]
+    assert len(control["random_examples"]) == 2 and not control["sentences"]
+    contexts = read_table(inputs.contexts / "contexts.parquet", schemas.CONTEXTS)
+    assert set(contexts.filter(pl.col("context").is_in(control["random_examples"]))["split"]) == {"explain"}
+    counts = open_artifact(out, "refined").manifest.counts["arms"]["generated"]
+    assert counts["n_sentences"] == sentences.filter(arm="generated").height
+    assert counts["n_silent_sentences"] > 0 == counts["n_failed_sentences"]
+
+
+def test_sentences_that_all_fire_leave_nothing_to_revise(inputs: RefineInputs, tmp_path: Path) -> None:
+    out = refine(inputs, WordListSimulator(), written_arms("1. w1 w4"), SETTINGS, tmp_path / "out")
+    assert set(decisions(out)["why"]) == {"the unit fires on every sentence"}
+    assert read_explanations(out / "explanations.jsonl") == []
+
+
+def test_answers_without_sentences_are_counted(inputs: RefineInputs, tmp_path: Path) -> None:
+    out = refine(inputs, WordListSimulator(), written_arms("I will not."), SETTINGS, tmp_path / "out")
+    assert all(why.startswith("no sentence: no numbered sentence") for why in decisions(out)["why"])
+    counts = open_artifact(out, "refined").manifest.counts["arms"]["generated"]
+    assert counts["n_failed_sentences"] == 2  # units 1 and 4, once each: an arm that has nothing to show is over

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
 
-from latentese.records import Example, Explanation, Unit
+from latentese.records import Example, Explanation, Unit, Usage
+from latentese.simulators.base import Simulator
 
 CounterexampleKind = Literal["false_positive", "false_negative"]
 
@@ -40,11 +41,15 @@ class Shown:
     false_positives: tuple[int, ...] = ()
     false_negatives: tuple[int, ...] = ()
     extra_examples: tuple[int, ...] = ()
+    sentences: tuple[int, ...] = ()
+    """Written sentences, see SENTENCES."""
+    random_examples: tuple[int, ...] = ()
 
     @property
     def contexts(self) -> frozenset[int]:
         """All of them."""
-        return frozenset(self.false_positives + self.false_negatives + self.extra_examples)
+        in_study = self.false_positives + self.false_negatives + self.extra_examples + self.random_examples
+        return frozenset(in_study + self.sentences)
 
 
 class Arm(Protocol):
@@ -61,6 +66,42 @@ class Arm(Protocol):
 
     async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
         """Write explanation number `revision` of this arm; `text=None` and `error` when there is no usable answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """Where an arm may look for evidence of its own; all texts are of `explain` documents."""
+
+    unit: Unit
+    parent: Explanation
+    evidence: Evidence
+    """What was mined."""
+    fresh: tuple[Example, ...]
+    """Pool contexts that were not shown before, silent ones included."""
+    shown: frozenset[int]
+    simulator: Simulator
+    seed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The evidence of one round, and what was written to find it."""
+
+    evidence: Evidence
+    sentences: tuple[Example, ...] = ()
+    """All sentences that the subject read, with what the unit did on them."""
+    error: str | None = None
+    """Why no sentence could be used."""
+    usage: Usage = field(default_factory=Usage)
+
+
+@runtime_checkable
+class Gatherer(Protocol):
+    """An arm that looks for evidence beyond what is mined for all."""
+
+    async def gather(self, material: Material) -> Gathered:
+        """Gather the evidence of one round."""
         ...
 
 

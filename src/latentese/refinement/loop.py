@@ -19,7 +19,7 @@ from latentese.errors import SettingError
 from latentese.metrics.correlation import pearson
 from latentese.metrics.scores import sums_by_document
 from latentese.records import Example, Explanation, Unit
-from latentese.refinement.base import Arm, Evidence, Shown
+from latentese.refinement.base import Arm, Evidence, Gathered, Gatherer, Material, Shown
 from latentese.refinement.mine import MineSettings, draw_candidates, mine
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
@@ -88,6 +88,8 @@ class Step:
     """A row of DECISIONS."""
     simulations: pl.DataFrame
     """The child on `select`: rows of SIMULATIONS."""
+    gathered: Gathered | None = None
+    """What the arm went by; None where it had nothing to gather."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,15 @@ class Loop:
         return list(await asyncio.gather(*(self._step(c, round_idx) for c in courses if not c.is_over)))
 
     async def _step(self, course: Course, round_idx: int) -> Step:
-        evidence = await self._evidence(course, round_idx)
+        gathered = await self._gather(course, round_idx)
+        evidence = gathered.evidence
         if not evidence.counterexamples:
-            return _stop(course, round_idx, "no counterexample left in the pool")
+            step = _stop(course, round_idx, _why_nothing(gathered))
+        else:
+            step = await self._propose(course, evidence, round_idx)
+        return replace(step, gathered=gathered)
+
+    async def _propose(self, course: Course, evidence: Evidence, round_idx: int) -> Step:
         arm = self.arms[course.arm]
         shown = arm.shows(evidence)
         child = await arm.propose(course.unit, course.current, evidence, revision=round_idx)
@@ -124,14 +132,22 @@ class Loop:
         question = Question(child.explanation, course.unit.unit, self.simulator.name, "none", "select")
         return self._decide(course, child, shown, simulation_rows(question, examples, judgements))
 
-    async def _evidence(self, course: Course, round_idx: int) -> Evidence:
+    async def _gather(self, course: Course, round_idx: int) -> Gathered:
         """Counterexamples to the current explanation, and as many ordinary examples; nothing shown before."""
         pool = self.examples.pool(course.unit.unit)
         candidates = draw_candidates(pool, course.shown, self.settings.mining)
         simulations = await self.simulator.simulate(course.current, [example.context for example in candidates])
         counterexamples = mine(candidates, simulations, self.settings.mining)
         extras = draw_extras(pool, course.shown, len(counterexamples), [self.settings.mining.seed, round_idx])
-        return Evidence(tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras))
+        evidence = Evidence(tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras))
+        arm = self.arms[course.arm]
+        if not isinstance(arm, Gatherer):
+            return Gathered(evidence)
+        fresh = tuple(example for example in pool if example.context.context not in course.shown)
+        seed = (self.settings.mining.seed, round_idx, course.unit.unit)
+        return await arm.gather(
+            Material(course.unit, course.current, evidence, fresh, course.shown, self.simulator, seed)
+        )
 
     def _decide(
         self, course: Course, child: Explanation, shown: Shown, simulations: pl.DataFrame | None, why: str = ""
@@ -155,6 +171,8 @@ class Loop:
             "false_positives": list(shown.false_positives),
             "false_negatives": list(shown.false_negatives),
             "extra_examples": list(shown.extra_examples),
+            "sentences": list(shown.sentences),
+            "random_examples": list(shown.random_examples),
         }
         return Step(after, child, decision, simulations if simulations is not None else schemas.SIMULATIONS.to_frame())
 
@@ -190,6 +208,12 @@ def _decision(course: Course, child: Explanation, score: float | None, accepted:
     }
 
 
+def _why_nothing(gathered: Gathered) -> str:
+    if gathered.error is not None:
+        return f"no sentence: {gathered.error}"
+    return "the unit fires on every sentence" if gathered.sentences else "no counterexample left in the pool"
+
+
 def _stop(course: Course, round_idx: int, why: str) -> Step:
     decision = {
         "unit": course.unit.unit,
@@ -204,5 +228,7 @@ def _stop(course: Course, round_idx: int, why: str) -> Step:
         "false_positives": [],
         "false_negatives": [],
         "extra_examples": [],
+        "sentences": [],
+        "random_examples": [],
     }
     return Step(replace(course, is_over=True), None, decision, schemas.SIMULATIONS.to_frame())

@@ -61,7 +61,7 @@ def render_evidence(description: str, evidence: Evidence, n_originals: int, rend
         (FIRES, [_excerpt(example, rendering) for example in evidence.originals[:n_originals]]),
         (MISSED, [_excerpt(item.example, rendering) for item in missed]),
     ]
-    lines = [f"Current description: {_one_line(description)}"]
+    lines = [f"Current description: {one_line(description)}"]
     for title, excerpts in sections:
         lines += [title, *excerpts] if excerpts else []
     return "\n".join(lines)
@@ -94,5 +94,6 @@ def _with_acts(example: Example, acts: Sequence[float]) -> Example:
     return replace(example, acts=tuple(acts))
 
 
-def _one_line(description: str) -> str:
+def one_line(description: str) -> str:
+    """Write a description on one line of bounded length that holds no marks."""
     return _without_braces(plain(" ".join(description.split())))[:MAX_DESCRIPTION]

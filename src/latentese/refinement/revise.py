@@ -48,6 +48,7 @@ class Reviser:
         except AnswerError as problem:
             error = str(problem)
         originals = [example.context.context for example in evidence.originals[: self.n_originals]]
+        found = [item.example.context.context for item in evidence.counterexamples]
         return Explanation(
             explanation=explanation_id(unit.unit, self.name, revision),
             unit=unit.unit,
@@ -56,7 +57,8 @@ class Reviser:
             text=text,
             model=self.chat.name,
             prompt_sha256=self.prompt.sha256,
-            examples=(*originals, *(item.example.context.context for item in evidence.counterexamples)),
+            # Texts from outside the study have negative numbers, and stand in the decision.
+            examples=(*originals, *(context for context in found if context >= 0)),
             parent=parent.explanation,
             error=error,
             usage=usage,

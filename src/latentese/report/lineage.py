@@ -39,6 +39,7 @@ class Step:
     """Contexts shown as counterexamples: the simulation was high, the unit silent."""
     false_negatives: tuple[int, ...]
     extra_examples: tuple[int, ...]
+    """Ordinary contexts: more examples, or random ones in the place of counterexamples."""
     final: bool
 
 
@@ -78,7 +79,7 @@ def _step(explanation: Explanation, title: str, values: dict[str, Any], decision
         select_after=decision.get("select_child"),
         false_positives=tuple(decision.get("false_positives") or ()),
         false_negatives=tuple(decision.get("false_negatives") or ()),
-        extra_examples=tuple(decision.get("extra_examples") or ()),
+        extra_examples=(*(decision.get("extra_examples") or ()), *(decision.get("random_examples") or ())),
         final=explanation.explanation == decision["final"],
     )
 

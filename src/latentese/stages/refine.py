@@ -85,7 +85,7 @@ def refine(
     """Write the refined artifact: new explanations, their `select` and `test` simulations, decisions, finals.
 
     A unit at or above the threshold keeps its first explanation in every arm. Units without a first explanation take
-    no part. Counts: n_units, n_refined, and per arm n_proposed, n_failed, n_accepted, prompt and completion tokens.
+    no part. Counts: n_units, n_refined, and per arm those of `_counts`.
     """
     _check_names(arms)
     loop_settings = settings.loop
@@ -106,10 +106,11 @@ def refine(
         write_table(scores, schemas.SCORES, draft.path / "scores.parquet")
         decisions = pl.DataFrame([step.decision for step in steps], schema=schemas.DECISIONS)
         write_table(decisions, schemas.DECISIONS, draft.path / "decisions.parquet")
+        write_table(_sentences(steps), schemas.SENTENCES, draft.path / "sentences.parquet")
         finals = _finals([first for _, first, _ in starts], courses, list(arms))
         write_table(finals, schemas.FINALS, draft.path / "finals.parquet")
         counts = {"n_units": len(starts), "n_refined": len(low)}
-        draft.publish(counts | {"arms": {arm: _counts(arm, new, decisions) for arm in arms}})
+        draft.publish(counts | {"arms": {arm: _counts(arm, steps) for arm in arms}})
     return out
 
 
@@ -234,12 +235,35 @@ def _finals(first: Sequence[Explanation], courses: Sequence[Course], arms: Seque
     return pl.DataFrame(rows, schema=schemas.FINALS)
 
 
-def _counts(arm: str, new: Sequence[Explanation], decisions: pl.DataFrame) -> dict[str, int]:
-    own = [explanation for explanation in new if explanation.explainer == arm]
+def _sentences(steps: Sequence[Step]) -> pl.DataFrame:
+    """List every sentence that the subject read."""
+    rows = [
+        {
+            **{name: step.decision[name] for name in ("unit", "arm", "round", "parent")},
+            "sentence": sentence.context.context,
+            "tokens": sentence.context.tokens,
+            "keep": sentence.context.keep,
+            "acts": sentence.acts,
+        }
+        for step in steps
+        if step.gathered is not None
+        for sentence in step.gathered.sentences
+    ]
+    return pl.DataFrame(rows, schema=schemas.SENTENCES)
+
+
+def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int]:
+    own = [step for step in steps if step.course.arm == arm]
+    written = [step.child for step in own if step.child is not None]
+    gathered = [step.gathered for step in own if step.gathered is not None]
+    usages = [explanation.usage for explanation in written] + [found.usage for found in gathered]
     return {
-        "n_proposed": len(own),
-        "n_failed": sum(explanation.text is None for explanation in own),
-        "n_accepted": int(decisions.filter(arm=arm)["accepted"].sum()),
-        "prompt_tokens": sum(explanation.usage.prompt_tokens for explanation in own),
-        "completion_tokens": sum(explanation.usage.completion_tokens for explanation in own),
+        "n_proposed": len(written),
+        "n_failed": sum(explanation.text is None for explanation in written),
+        "n_accepted": sum(bool(step.decision["accepted"]) for step in own),
+        "n_sentences": sum(len(found.sentences) for found in gathered),
+        "n_silent_sentences": sum(sentence.max_act <= 0 for found in gathered for sentence in found.sentences),
+        "n_failed_sentences": sum(found.error is not None for found in gathered),
+        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "completion_tokens": sum(usage.completion_tokens for usage in usages),
     }
