@@ -264,7 +264,7 @@ def _write_refined(target: PlantedTarget, first: list[Explanation], out: Path, s
                 revision = arm == "revision"
                 takes = accepted and revision
                 why = "better on select" if takes else "not better on select"
-                shown = (explain[:2], explain[5:7], []) if revision else ([], [], explain[10:14])
+                shown = (explain[:2], explain[5:7], [], [], []) if revision else ([], [], explain[10:14], [], [])
                 decisions.append(
                     (parent.unit, arm, 1, parent.explanation, child, 0.31, 0.52 if takes else 0.28, takes, why, *shown)
                 )
