@@ -89,6 +89,7 @@ def test_explainers_see_explain_and_scores_come_from_other_documents(ran: Ran) -
     assert {split_of[context] for context in shown} == {"explain"}
     simulated = read_table(neurons(ran, "scores") / "simulations.parquet", schemas.SIMULATIONS)
     assert {(row["split"], split_of[row["context"]]) for row in simulated.iter_rows(named=True)} == {
+        ("calibrate", "calibrate"),
         ("select", "select"),
         ("test", "test"),
     }
