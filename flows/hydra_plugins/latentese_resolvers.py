@@ -51,8 +51,10 @@ def dictionary_path(dictionary: DictConfig) -> str:
 
 def annotations_path(explainers: DictConfig) -> str:
     """Name the file of a person's explanations; else the passed check's mark, which never changes."""
-    paths = [spec.path for spec in explainers.values() if str(spec.get("_target_")).endswith(".HumanExplainer")]
-    return str(paths[0]) if paths else "artifacts/checked.txt"
+    paths = {str(spec.path) for spec in explainers.values() if str(spec.get("_target_")).endswith(".HumanExplainer")}
+    if len(paths) > 1:
+        raise ValueError(f"explainers: one file of a person's explanations at most, found {', '.join(sorted(paths))}")
+    return paths.pop() if paths else "artifacts/checked.txt"
 
 
 def fitted_to(stream: bool, activations: str) -> str:

@@ -103,3 +103,12 @@ def test_each_target_is_given_its_own_lines(root: Path, monkeypatch: pytest.Monk
     params: Params = OmegaConf.to_container(OmegaConf.create(compose(overrides)))  # type: ignore[assignment]
     given = {target: explain.prepare(params, target).args[2]["human"].target for target in params["targets"]}  # type: ignore[attr-defined]
     assert given == {"latents": "latents", "neurons": "neurons"}
+
+
+def test_two_files_of_a_persons_explanations_are_refused() -> None:
+    spec = {"_target_": "latentese.explainers.human.HumanExplainer"}
+    two = OmegaConf.create({name: spec | {"path": f"{name}.jsonl"} for name in ("bob", "ada")})
+    with pytest.raises(ValueError, match=r"at most, found ada\.jsonl, bob\.jsonl"):
+        annotations_path(two)
+    twice = OmegaConf.create({name: spec | {"path": "ada.jsonl"} for name in ("bob", "ada")})
+    assert annotations_path(twice) == "ada.jsonl"

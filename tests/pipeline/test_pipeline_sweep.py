@@ -179,7 +179,8 @@ def test_another_hookpoint_is_read_in_a_copy_and_this_checkout_stays(project: Pr
     printed = project.python(
         *SWEEP,
         "sweep.name=deeper",
-        "+sweep.sources={here: {overrides: []}, deeper: {overrides: [targets.latents.hookpoint=layers.1.resid_post]}}",
+        "+sweep.sources.here.overrides=[]",
+        "+sweep.sources.deeper.overrides=['targets.latents.hookpoint=layers.1.resid_post']",
         "sweep.grids=[{source: [here, deeper], n_latents: [8, 12], k: [2], n_tokens: [2560], seed: [0]}]",
         "sweep.held_out=[]",
         "~sweep.fits",
