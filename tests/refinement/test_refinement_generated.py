@@ -11,7 +11,7 @@ from toy_units import WordListSimulator, make_context, make_example, make_explan
 
 from latentese.errors import AnswerError, LatenteseError, SettingError
 from latentese.lm.protocol import Finish, Message, Reply, Request
-from latentese.records import Example, Unit, Usage
+from latentese.records import Context, Example, Explanation, Simulation, Unit, Usage
 from latentese.refinement.base import Counterexample, Evidence, Gathered, Material, Shown
 from latentese.refinement.generated import GeneratedSentences, RandomSentences, draw_random
 from latentese.refinement.revise import Reviser
@@ -112,6 +112,19 @@ def test_sentences_on_which_the_unit_is_silent_are_shown_those_expected_most_fir
     assert arm().shows(found.evidence) == Shown(sentences=tuple(i.example.context.context for i in items))
     assert found.usage == Usage(70, 30)
     assert len(gather(arm(n_shown=1)).evidence.counterexamples) == 1
+
+
+class Fails(WordListSimulator):
+    """A simulator that has no answer."""
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        return [Simulation(context.context, None, "no answer") for context in contexts]
+
+
+def test_where_the_simulator_fails_every_counted_token_is_expected() -> None:
+    items = gather(arm(), replace(material(), simulator=Fails())).evidence.counterexamples
+    assert len(items) == 2
+    assert all(item.expected == tuple(map(float, item.example.context.keep)) for item in items)
 
 
 def test_mined_counterexamples_are_shown_too_where_they_are_wanted() -> None:

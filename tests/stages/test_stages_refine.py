@@ -206,6 +206,22 @@ def test_written_sentences_are_evidence_and_stay_traceable(inputs: RefineInputs,
     assert counts["n_silent_sentences"] > 0 == counts["n_failed_sentences"]
 
 
+def test_written_sentences_give_the_same_bytes_and_all_their_tokens_are_counted(
+    inputs: RefineInputs, tmp_path: Path
+) -> None:
+    first, again = (
+        refine(inputs, WordListSimulator(), written_arms("1. here w9\n2. there w9 w9"), SETTINGS, tmp_path / name)
+        for name in ("first", "again")
+    )
+    for file in sorted(first.iterdir()):
+        assert (again / file.name).read_bytes() == file.read_bytes()
+    counts = open_artifact(first, "refined").manifest.counts["arms"]["generated"]
+    # Every question costs 10 tokens: one for sentences in every round that was decided, and one per proposal.
+    n_rounds = decisions(first).filter(arm="generated").height
+    assert counts["prompt_tokens"] == 10 * (n_rounds + counts["n_proposed"])
+    assert n_rounds > 0 < counts["n_proposed"]
+
+
 def test_sentences_that_all_fire_leave_nothing_to_revise(inputs: RefineInputs, tmp_path: Path) -> None:
     out = refine(inputs, WordListSimulator(), written_arms("1. w1 w4"), SETTINGS, tmp_path / "out")
     assert set(decisions(out)["why"]) == {"the unit fires on every sentence"}
