@@ -109,6 +109,11 @@ class Explanation:
     error: str | None = None
     usage: Usage = Usage()
 
+    @property
+    def is_in_words(self) -> bool:
+        """Whether there is a text that says something."""
+        return bool(self.text and self.text.strip())
+
 
 @dataclass(frozen=True)
 class Simulation:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toy_units import make_explanation
 
 from latentese import schemas
-from latentese.metrics.classification import auroc, classification_scores, counts_by_document
+from latentese.metrics.classification import auroc, auroc_of, classification_scores, counts_by_document
 from latentese.metrics.intervals import Bootstrap
 
 Row = tuple[int, float | None, bool]
@@ -116,6 +116,8 @@ def test_auroc_is_the_share_of_pairs_in_order(rows: list[tuple[int, float, bool]
     other = [answer for _, answer, truth in rows if not truth]
     counts = counts_by_document(judgements(list(rows)))
     found = float(auroc(counts.sum(axis=0)))
+    single = auroc_of([truth for _, _, truth in rows], [answer for _, answer, _ in rows])
+    assert (single is None) if np.isnan(found) else single == pytest.approx(found)
     if not true or not other:
         assert np.isnan(found)
     else:

@@ -6,7 +6,7 @@ how many judged contexts are true, and how many are not, at each answer that occ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -116,6 +116,15 @@ def auroc(counts: Floats) -> Floats:
     silent, firing = counts[..., 0, :], counts[..., 1, :]
     below = silent.cumsum(axis=-1) - silent / 2
     return _ratio((firing * below).sum(axis=-1), firing.sum(axis=-1) * silent.sum(axis=-1))
+
+
+def auroc_of(truths: Sequence[bool], answers: Sequence[float]) -> float | None:
+    """`auroc` of single answers; None where a side is empty."""
+    values, place = np.unique(answers, return_inverse=True)
+    counts = np.zeros((2, len(values)))
+    np.add.at(counts, (np.asarray(truths, dtype=int), place), 1.0)
+    value = float(auroc(counts))
+    return None if np.isnan(value) else value
 
 
 def decided(counts: Floats, yes: np.ndarray) -> Floats:

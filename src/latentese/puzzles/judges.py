@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from latentese.metrics.classification import auroc_of
 from latentese.metrics.correlation import pearson, token_sums
 from latentese.records import Example, Explanation
 from latentese.scorers.simulation import SimulationScorer
@@ -130,11 +131,8 @@ class ScorerJudge:
 
     def value(self, answers: Sequence[Answer]) -> float | None:
         """Chance that a true one has a higher answer than one that is not, equal answers counting half."""
-        true = [said for answer in answers if answer.truth[0] > 0 for said in answer.said or ()]
-        other = [said for answer in answers if answer.truth[0] <= 0 for said in answer.said or ()]
-        if not true or not other:
-            return None
-        return sum((one > two) + (one == two) / 2 for one in true for two in other) / (len(true) * len(other))
+        told = [(answer.truth[0] > 0, said) for answer in answers for said in answer.said or ()]
+        return auroc_of([truth for truth, _ in told], [said for _, said in told])
 
 
 def answered_by_all(answered: Sequence[Sequence[Answer]]) -> tuple[list[list[Answer]], int]:

@@ -46,7 +46,7 @@ class DetectionScorer:
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
-        return bool(explanation.text and explanation.text.strip())
+        return explanation.is_in_words
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
         """Draw so many of each kind."""

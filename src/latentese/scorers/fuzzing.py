@@ -66,7 +66,7 @@ class FuzzingScorer:
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
-        return bool(explanation.text and explanation.text.strip())
+        return explanation.is_in_words
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
         """Draw so many of each kind, among those in which the unit fires."""

@@ -41,7 +41,7 @@ class LogprobGainSimulator:
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
-        return bool(explanation.text and explanation.text.strip())
+        return explanation.is_in_words
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
         """Simulate the contexts concurrently, one question each."""

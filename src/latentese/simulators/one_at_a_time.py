@@ -13,9 +13,7 @@ from latentese.lm.protocol import Marker, MarkRequest, Message
 from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
-
-DIGITS = tuple("0123456789")
-"""Single digits: many tokenizers have no single token for '10'."""
+from latentese.simulators.all_at_once import DIGITS
 
 TASK = (
     "A neuron of a language model reacts to some particular thing in a text. You are given an explanation of what it "
@@ -52,7 +50,7 @@ class OneAtATimeSimulator:
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
-        return bool(explanation.text and explanation.text.strip())
+        return explanation.is_in_words
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
         """Simulate the contexts concurrently; one token without an answer fails its context."""
