@@ -13,7 +13,7 @@ from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.explainers.base import ForTarget
 from latentese.reading.base import give_reader
-from latentese.stages.explain import ExplainSettings, explain
+from latentese.stages.explain import ExplainSettings, check_explainers, explain
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
@@ -22,6 +22,7 @@ def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[
     known = {name: each.for_target(target) if isinstance(each, ForTarget) else each for name, each in built.items()}
     explainers = give_reader(known, reader_of(params, target, place))
     chosen = settings(ExplainSettings, params["explaining"], "explaining")
+    check_explainers(explainers, chosen)
     return partial(explain, CONTEXTS, place(target, "examples"), explainers, chosen, place(target, "explanations"))
 
 

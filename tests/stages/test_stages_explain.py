@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -151,6 +152,22 @@ def test_a_name_that_differs_from_the_groups(contexts: Path, tmp_path: Path) -> 
     examples = write_examples(tmp_path / "examples", contexts)
     with pytest.raises(SettingError, match=r"explainers\.quick\.name"):
         explain(contexts, examples, {"quick": Slow()}, ExplainSettings(n_units=5), tmp_path / "out")
+
+
+def test_a_costly_explainer_explains_the_first_units_of_the_draw(contexts: Path, tmp_path: Path) -> None:
+    examples = write_examples(tmp_path / "examples", contexts)
+    explainers = {"slow": Slow(), "token_table": TokenTableExplainer()}
+    out = explain(contexts, examples, explainers, ExplainSettings(n_units=4, limits={"slow": 2}), tmp_path / "out")
+    explained = [(e.explainer, e.unit) for e in read_explanations(out / "explanations.jsonl")]
+    assert [unit for explainer, unit in explained if explainer == "slow"] == [1, 3]  # their draws are 0 and 1
+    assert [unit for explainer, unit in explained if explainer == "token_table"] == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("limits", [{"slow": 0}, {"quick": 1}])
+def test_a_limit_that_makes_no_sense_stops_before_a_question(contexts: Path, tmp_path: Path, limits: Any) -> None:
+    examples = write_examples(tmp_path / "examples", contexts)
+    with pytest.raises(SettingError, match=r"explaining\.limits\.(slow=0|quick=1) is not allowed"):
+        explain(contexts, examples, {"slow": Slow()}, ExplainSettings(n_units=2, limits=limits), tmp_path / "out")
 
 
 def test_units_that_a_person_says_nothing_of_have_no_row(contexts: Path, tmp_path: Path) -> None:

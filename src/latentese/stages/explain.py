@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,13 @@ class ExplainSettings:
 
     n_units: int
     """The first so many of the seeded draw among live units."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Name of a costly explainer -> how many of these units it explains: the first ones of the draw."""
+
+    def __post_init__(self) -> None:
+        for name, n_units in self.limits.items():
+            if n_units < 1:
+                raise SettingError(f"explaining.limits.{name}", n_units, "at least 1")
 
 
 def explain(
@@ -39,24 +46,29 @@ def explain(
 
     Counts: n_units, and per explainer n_explained, n_failed, prompt_tokens and completion_tokens (of kept answers too).
     """
-    _check_names(explainers)
+    check_explainers(explainers, settings)
     context_reader, example_reader = Contexts(contexts), Examples(examples)
     inputs = {"contexts": context_reader.artifact, "examples": example_reader.artifact}
     units = example_reader.study(settings.n_units)
     shown = {unit: _explain_examples(unit, example_reader, context_reader) for unit in units}
     described = {**asdict(settings), "explainers": sorted(explainers)}
     with open_draft(out, "explanations", inputs, described) as draft:
-        explanations = run_async(_explain_all(shown, explainers))
+        explanations = run_async(_explain_all(shown, explainers, settings.limits))
         explanations.sort(key=lambda explanation: (explanation.unit, explanation.explainer, explanation.revision))
         write_explanations(explanations, draft.path / EXPLANATIONS)
         draft.publish({"n_units": len(units), "explainers": {name: _counts(explanations, name) for name in explainers}})
     return out
 
 
-def _check_names(explainers: Mapping[str, PartialExplainer]) -> None:
+def check_explainers(explainers: Mapping[str, PartialExplainer], settings: ExplainSettings) -> None:
+    """Raise SettingError for an explainer under another name than its own, or a limit of one that is not there."""
     for name, explainer in explainers.items():
         if explainer.name != name:
             raise SettingError(f"explainers.{name}.name", explainer.name, f"{name!r}, as it is called in the group")
+    for name in settings.limits:
+        if name not in explainers:
+            allowed = f"explainers are {', '.join(explainers)}"
+            raise SettingError(f"explaining.limits.{name}", settings.limits[name], allowed)
 
 
 def _explain_examples(unit: Unit, examples: Examples, contexts: Contexts) -> list[Example]:
@@ -71,18 +83,19 @@ def _explain_examples(unit: Unit, examples: Examples, contexts: Contexts) -> lis
 
 
 async def _explain_all(
-    shown: Mapping[Unit, list[Example]], explainers: Mapping[str, PartialExplainer]
+    shown: Mapping[Unit, list[Example]], explainers: Mapping[str, PartialExplainer], limits: Mapping[str, int]
 ) -> list[Explanation]:
     """Explain all units at once: a language model in this process answers them in batches."""
-    with tqdm(total=len(shown) * len(explainers), desc="explain", unit="explanation") as bar:
+    asked = [(explainer, unit) for name, explainer in explainers.items() for unit in list(shown)[: limits.get(name)]]
+    with tqdm(total=len(asked), desc="explain", unit="explanation") as bar:
 
         async def explain_one(explainer: PartialExplainer, unit: Unit) -> Explanation | None:
             explanation = await explainer.explain(unit, shown[unit])
             bar.update()
             return explanation
 
-        questions = [explain_one(explainer, unit) for explainer in explainers.values() for unit in shown]
-        return [explanation for explanation in await asyncio.gather(*questions) if explanation is not None]
+        explanations = await asyncio.gather(*(explain_one(explainer, unit) for explainer, unit in asked))
+        return [explanation for explanation in explanations if explanation is not None]
 
 
 def _counts(explanations: list[Explanation], explainer: str) -> dict[str, Any]:
