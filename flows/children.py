@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -55,8 +56,20 @@ def run_child(
             _running.discard(child)
 
 
-def kill_all() -> None:
-    """End every running child with all its own children: a cancelled flow leaves nothing behind."""
+@contextmanager
+def ending_children() -> Iterator[None]:
+    """End every running child with all its own children when the block ends by an error, Ctrl-C or a signal.
+
+    Goes inside a task runner's block: the runner waits for its tasks, and those for their children.
+    """
+    try:
+        yield
+    except BaseException:
+        _kill_all()
+        raise
+
+
+def _kill_all() -> None:
     with _lock:
         children = list(_running)
     for child in children:

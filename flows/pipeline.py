@@ -31,7 +31,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checkout import copy_checkout
-from flows.children import kill_all, run_child
+from flows.children import ending_children, run_child
 from flows.config import read_params, settings, write_params
 from flows.entry import run
 from flows.graph import read_graph
@@ -99,18 +99,14 @@ def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str
         engine = settings(Engine, read_params()["engine"], "engine")
     except LatenteseError as error:
         return Failed(message=str(error))
-    try:
-        with ThreadPoolTaskRunner[Any](max_workers=engine.max_workers) as runner:
+    with ThreadPoolTaskRunner[Any](max_workers=engine.max_workers) as runner, ending_children():
 
-            def submit(stage: str, upstream: Sequence[str]) -> PrefectFuture[Any]:
-                parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream}
-                named = run_stage.with_options(name=stage, task_run_name=stage)
-                return runner.submit(named, parameters | {"threads": engine.threads})
+        def submit(stage: str, upstream: Sequence[str]) -> PrefectFuture[Any]:
+            parameters = {"stage": stage, "stale": stage in graph.stale, "upstream": upstream}
+            named = run_stage.with_options(name=stage, task_run_name=stage)
+            return runner.submit(named, parameters | {"threads": engine.threads})
 
-            return outcome(list(walk(graph.upstream, submit)))
-    except BaseException:
-        kill_all()
-        raise
+        return outcome(list(walk(graph.upstream, submit)))
 
 
 def walk(

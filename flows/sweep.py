@@ -27,7 +27,7 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cells import Cells, build_dictionary
-from flows.children import kill_all
+from flows.children import ending_children
 from flows.config import Params, compose, parse_yaml, settings
 from flows.entry import run
 from flows.paths import SWEEP_REPORTS, tracking_uri
@@ -135,16 +135,12 @@ def sweep(choice: str, overrides: Sequence[str] = (), name: str = "sweep") -> St
     except LatenteseError as error:
         return Failed(message=str(error))
     steps = one.steps()
-    try:
-        with ThreadPoolTaskRunner[Any](max_workers=one.engine.max_workers) as runner:
+    with ThreadPoolTaskRunner[Any](max_workers=one.engine.max_workers) as runner, ending_children():
 
-            def submit(name: str, upstream: Sequence[str]) -> PrefectFuture[Any]:
-                return runner.submit(step.with_options(name=name, task_run_name=name), {"work": steps[name]})
+        def submit(name: str, upstream: Sequence[str]) -> PrefectFuture[Any]:
+            return runner.submit(step.with_options(name=name, task_run_name=name), {"work": steps[name]})
 
-            return outcome(list(walk(one.needs(), submit)), "steps")
-    except BaseException:
-        kill_all()
-        raise
+        return outcome(list(walk(one.needs(), submit)), "steps")
 
 
 def run_sweep(choice: str, overrides: Sequence[str]) -> Sweep:

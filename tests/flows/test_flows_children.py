@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flows.children import kill_all, run_child
+import pytest
+
+from flows.children import ending_children, run_child
 
 PATIENCE_SECONDS = 30
 
@@ -38,18 +41,17 @@ def test_colours_are_removed() -> None:
     assert lines == ["red"]
 
 
-def test_kill_all_ends_children_of_children(tmp_path: Path) -> None:
+def test_an_interruption_ends_children_of_children_before_their_pool_is_waited_for(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     inner = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    thread = threading.Thread(target=python, args=(outer,))
-    thread.start()
-    wait_until(lambda: pid_file.is_file() and pid_file.read_text() != "")
-    grandchild = int(pid_file.read_text())
-    kill_all()
-    thread.join(PATIENCE_SECONDS)
-    assert not thread.is_alive()
-    wait_until(lambda: not is_running(grandchild))
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor() as pool, ending_children():
+        ended = pool.submit(python, outer)
+        wait_until(lambda: pid_file.is_file() and pid_file.read_text() != "")
+        raise KeyboardInterrupt
+    code, _ = ended.result()
+    assert code == -signal.SIGTERM
+    wait_until(lambda: not is_running(int(pid_file.read_text())))
 
 
 def wait_until(condition) -> None:  # type: ignore[no-untyped-def]
