@@ -20,6 +20,7 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
+_ended = threading.Event()
 
 
 def run_child(
@@ -33,19 +34,21 @@ def run_child(
     over goes straight to the terminal; its last state alone is handed on.
     """
     watched = sys.stderr.isatty()
-    ours, theirs = pty.openpty() if watched else os.pipe()
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=dict(env),
-        cwd=folder,
-        start_new_session=True,
-    )
-    os.close(theirs)
     with _lock:
+        if _ended.is_set():  # a task that waited in its runner when the flow was stopped
+            return -signal.SIGTERM
+        ours, theirs = pty.openpty() if watched else os.pipe()
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            env=dict(env),
+            cwd=folder,
+            start_new_session=True,
+        )
         _running.add(child)
+    os.close(theirs)
     try:
         _forward(ours, on_line, watched)
         return child.wait()
@@ -60,11 +63,14 @@ def run_child(
 def ending_children() -> Iterator[None]:
     """End every running child with all its own children when the block ends by an error, Ctrl-C or a signal.
 
-    Goes inside a task runner's block: the runner waits for its tasks, and those for their children.
+    None is started afterwards, until another such block begins. Goes inside a task runner's block: the runner waits for
+    its tasks, and those for their children.
     """
+    _ended.clear()
     try:
         yield
     except BaseException:
+        _ended.set()
         _kill_all()
         raise
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -21,8 +22,10 @@ Measured = Mapping[str, Any]
 def run(main: Callable[..., Measured | None]) -> None:
     """Run an entry point with the command line's words; end with exit code 2 and one line on a known error.
 
-    The traceback of a known error is shown only when LATENTESE_TRACEBACK is set.
+    The traceback of a known error is shown only when LATENTESE_TRACEBACK is set. SIGTERM ends it as Ctrl-C does, so
+    that it takes its children along: stages, and a Prefect server of its own.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(*sys.argv[1:])
     except LatenteseError as error:

@@ -41,17 +41,21 @@ def test_colours_are_removed() -> None:
     assert lines == ["red"]
 
 
-def test_an_interruption_ends_children_of_children_before_their_pool_is_waited_for(tmp_path: Path) -> None:
+def test_an_interruption_ends_children_before_their_pool_is_waited_for_and_starts_no_more(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     inner = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor() as pool, ending_children():
-        ended = pool.submit(python, outer)
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(max_workers=1) as pool, ending_children():
+        ended, waiting = pool.submit(python, outer), pool.submit(python, "print('started')")
         wait_until(lambda: pid_file.is_file() and pid_file.read_text() != "")
         raise KeyboardInterrupt
     code, _ = ended.result()
     assert code == -signal.SIGTERM
+    assert waiting.result() == (-signal.SIGTERM, [])
     wait_until(lambda: not is_running(int(pid_file.read_text())))
+
+    with ending_children():
+        assert python("print('again')") == (0, ["again"])
 
 
 def wait_until(condition) -> None:  # type: ignore[no-untyped-def]
