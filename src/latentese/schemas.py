@@ -116,6 +116,27 @@ JUDGEMENTS = pl.Schema(
 """One row per yes-or-no question about a context; `simulator` is the scorer that answers. `answer` says how far it is
 a yes (a probability, or a similarity), and is null on failure."""
 
+ABLATIONS = pl.Schema(
+    {
+        "explanation": pl.String(),
+        "unit": UNIT,
+        "simulator": pl.String(),
+        "control": pl.String(),
+        "split": pl.String(),
+        "context": CONTEXT,
+        "document": pl.Int32(),
+        "kind": pl.String(),
+        "calibration": pl.String(),
+        "n_positions": pl.Int32(),
+        "simulated": pl.Float64(),
+        "ablated": pl.Float64(),
+        "error": pl.String(),
+    }
+)
+"""One row per simulation of a context and way to fit its scale: how far the subject's predictions go from its own, as a
+sum over positions of Jensen-Shannon divergences in nats, with the unit's activation replaced by the simulation
+(`simulated`, null without one) and by its mean over the contexts (`ablated`)."""
+
 SCORES = pl.Schema(
     {
         "explanation": pl.String(),
