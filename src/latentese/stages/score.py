@@ -1,7 +1,7 @@
 """Stage `score`: judge explanations on held-out examples, beside another unit's explanation.
 
 Simulators predict activations; their simulations of `calibrate` examples put their scale onto the unit's. Scorers
-answer yes-or-no questions about texts. Scores are of `select` and `test`.
+answer yes-or-no questions about texts, or put the simulations into the subject. Scores are of `select` and `test`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from latentese import schemas
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.examples.store import Examples
+from latentese.metrics.ablation import ablation_scores
 from latentese.metrics.calibrated import calibrated_scores, calibration_table, fit_calibrations
 from latentese.metrics.classification import classification_scores
 from latentese.metrics.scores import FITTED_ON, correlation_scores
 from latentese.records import KINDS, Example, Explanation, Split
-from latentese.scorers.base import Scorer
+from latentese.scorers.base import CausalScorer, Scorer
 from latentese.scorers.controls import wrong_explanations
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import judgement_rows, simulation_rows
 from latentese.simulators.base import Simulator
+from latentese.stages.causal import check_causal, measure
 from latentese.stages.ensembles import check_members, combine_members, without_ensembles
 from latentese.stages.judging import SplitExamples
 from latentese.stages.running import run_async
@@ -35,7 +37,8 @@ from latentese.stages.scoring import SIMULATED_KINDS, ScoreSettings, Task, draw_
 from latentese.store.artifact import Draft, open_artifact, open_draft
 from latentese.store.tables import read_explanations, write_table
 
-Judges = Mapping[str, Simulator | Scorer]
+Judge = Simulator | Scorer | CausalScorer
+Judges = Mapping[str, Judge]
 
 
 def score(
@@ -48,13 +51,15 @@ def score(
     """
     _check_names(judges, settings)
     scorers = {name: judge for name, judge in judges.items() if isinstance(judge, Scorer)}
-    simulators = {name: judge for name, judge in judges.items() if not isinstance(judge, Scorer)}
+    causal = {name: judge for name, judge in judges.items() if isinstance(judge, CausalScorer)}
+    simulators = {name: judge for name, judge in judges.items() if not isinstance(judge, Scorer | CausalScorer)}
     check_members(simulators, settings.splits)
+    check_causal(causal, list(simulators), settings)
     reader = SplitExamples(Contexts(contexts), Examples(examples))
     source = open_artifact(explanations, "explanations")
     study = _Study(reader, read_explanations(source.file("explanations.jsonl")), settings)
     inputs = {"contexts": reader.contexts.artifact, "examples": reader.examples.artifact, "explanations": source}
-    described = {**asdict(settings), "simulators": sorted(simulators), "scorers": sorted(scorers)}
+    described = {**asdict(settings), "simulators": sorted(simulators), "scorers": sorted([*scorers, *causal])}
     with open_draft(out, "scores", inputs, described) as draft:
         counts = study.counts
         simulated = [run_async(_simulate(s, study.simulated(s))) for s in without_ensembles(simulators).values()]
@@ -68,6 +73,11 @@ def score(
         write_table(judgements, schemas.JUDGEMENTS, draft.path / "judgements.parquet")
         thresholds = {name: scorer.threshold for name, scorer in scorers.items()}
         answered = classification_scores(judgements, study.written, thresholds, settings.bootstrap)
+        if causal:
+            ablations, measured = measure(causal, simulations, reader, study.written, settings)
+            counts["scorers"] |= measured
+            write_table(ablations, schemas.ABLATIONS, draft.path / "ablations.parquet")
+            answered = pl.concat([answered, ablation_scores(ablations, study.written, settings.bootstrap)])
         _write_scores(simulations, answered, study, draft)
         draft.publish(counts)
     return out
@@ -135,7 +145,7 @@ def _write_scores(simulations: pl.DataFrame, answered: pl.DataFrame, study: _Stu
 def _check_names(judges: Judges, settings: ScoreSettings) -> None:
     for name, judge in judges.items():
         if judge.name != name:
-            group = "scorers" if isinstance(judge, Scorer) else "simulators"
+            group = "scorers" if isinstance(judge, Scorer | CausalScorer) else "simulators"
             raise SettingError(f"{group}.{name}.name", judge.name, f"{name!r}, as it is called in the group")
     for name in settings.limits:
         if name not in judges:

@@ -1,0 +1,81 @@
+"""What stage `score` does for scorers that put simulations into the subject: hand them those that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from latentese import schemas
+from latentese.errors import SettingError
+from latentese.metrics.scores import FITTED_ON
+from latentese.records import Example, Explanation, Split
+from latentese.scorers.base import CausalScorer
+from latentese.stages.judging import SplitExamples
+from latentese.stages.scoring import SIMULATED_KINDS, ScoreSettings, tasks_of
+
+
+def check_causal(scorers: Mapping[str, CausalScorer], simulators: Sequence[str], settings: ScoreSettings) -> None:
+    """Raise SettingError for a simulator that the study does not have, or that has no scale to be fitted on."""
+    scored_by: dict[str, str] = {}
+    for name, scorer in scorers.items():
+        for simulator in scorer.simulators:
+            if scored_by.setdefault(simulator, name) != name:
+                allowed = f"others: {scored_by[simulator]} scores it already"
+                raise SettingError(f"scorers.{name}.simulators", simulator, allowed)
+            if simulator not in simulators:
+                raise SettingError(f"scorers.{name}.simulators", simulator, f"some of {', '.join(simulators)}")
+            limited = settings.limit_of(simulator).splits
+            if limited and FITTED_ON not in limited:
+                allowed = f"{FITTED_ON} among them, to fit a scale for {name} on"
+                raise SettingError(f"scoring.limits.{simulator}.splits", list(limited), allowed)
+        if FITTED_ON not in settings.splits:
+            raise SettingError("scoring.splits", list(settings.splits), f"{FITTED_ON} among them, to fit {name} on")
+
+
+def measure(
+    scorers: Mapping[str, CausalScorer],
+    simulations: pl.DataFrame,
+    reader: SplitExamples,
+    written: Sequence[Explanation],
+    settings: ScoreSettings,
+) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Let every scorer measure simulations, right and wrong, of the examples it chooses within its limit.
+
+    Gives schema ABLATIONS, and for the manifest how many were measured by each and how many had no simulation.
+    """
+    tables, counts = [schemas.ABLATIONS.to_frame()], {}
+    for name, scorer in scorers.items():
+        table = scorer.measure(_given(scorer, simulations, _chosen(scorer, reader, written, settings)))
+        n_failed = table["simulated"].null_count()
+        n_judged = table.height - n_failed
+        counts[name] = {"n_units": table["unit"].n_unique(), "n_judged": n_judged, "n_failed": n_failed}
+        tables.append(table)
+    return pl.concat(tables), counts
+
+
+def _chosen(
+    scorer: CausalScorer, reader: SplitExamples, written: Sequence[Explanation], settings: ScoreSettings
+) -> set[tuple[str, int]]:
+    """Choose explanations and contexts."""
+    n_contexts = settings.limit_of(scorer.name).n_contexts
+
+    def pick(unit: int, split: Split) -> list[Example]:
+        return [] if split == FITTED_ON else scorer.choose(reader.of(unit, split, SIMULATED_KINDS))[:n_contexts]
+
+    tasks = tasks_of(scorer.name, written, {}, pick, settings)
+    return {(task.question.explanation, example.context.context) for task in tasks for example in task.examples}
+
+
+def _given(scorer: CausalScorer, simulations: pl.DataFrame, chosen: set[tuple[str, int]]) -> pl.DataFrame:
+    """Select the simulations of chosen contexts, and those that their scales are fitted on; units ascend."""
+    own = simulations.filter(pl.col("simulator").is_in(list(scorer.simulators)))
+    key = own.select("explanation", "context")
+    scored = own.join(
+        pl.DataFrame(sorted(chosen), schema=key.schema, orient="row"),
+        on=key.columns,
+        how="semi",
+        maintain_order="left",
+    )
+    fitted_on = own.filter(pl.col("split") == FITTED_ON, pl.col("explanation").is_in(scored["explanation"].to_list()))
+    return pl.concat([fitted_on, scored]).sort("unit", maintain_order=True)
