@@ -156,10 +156,10 @@ SCORES = pl.Schema(
         "n_failed": pl.Int32(),
     }
 )
-"""`simulator` is who judged, a simulator or a scorer. `contexts` is `top_and_random`, `random_only`, or `all_kinds` for
-a scorer's questions; `control` is `none` or `wrong_explanation`; `value` is null where it is not defined (a constant
-side, nothing judged), and then counted as such. Where some answers failed, rows `<metric>.worst` and `<metric>.best`
-bound it."""
+"""`simulator` is who judged, a simulator or a scorer; a simulator also where its simulations were put into the subject
+(`ablation`). `contexts` is `top_and_random`, `random_only`, or `all_kinds` for a scorer's questions; `control` is
+`none` or `wrong_explanation`; `value` is null where it is not defined (a constant side, nothing judged, a unit without
+effect), and then counted as such. Where some answers failed, rows `<metric>.worst` and `<metric>.best` bound it."""
 
 CALIBRATIONS = pl.Schema(
     {

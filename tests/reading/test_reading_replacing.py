@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from tiny_models import make_tiny_llama
 
 from latentese.dictionaries.base import Dictionary
+from latentese.dictionaries.gated import Gated
 from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.random import RandomDirections
 from latentese.dictionaries.topk import TopK
 from latentese.reading.base import Loaded
 from latentese.reading.replacing import Replacing, jensen_shannon
@@ -77,7 +79,12 @@ def sae() -> Dictionary:
     return TopK(d_model=16, n_latents=24, k=6, norm="unit_norm", seed=0)
 
 
-CASES = {"neuron": ("layers.1.mlp_act", lambda: Neurons(24)), "latent": ("layers.1.resid_post", sae)}
+CASES: dict[str, tuple[str, Callable[[], Dictionary]]] = {
+    "neuron": ("layers.1.mlp_act", lambda: Neurons(24)),
+    "latent": ("layers.1.resid_post", sae),
+    "direction": ("layers.0.mlp_out", lambda: RandomDirections(16, 8, "layernorm_std")),
+    "embedding": ("embed", lambda: Gated(16, 24)),
+}
 
 
 @pytest.fixture(params=CASES)
