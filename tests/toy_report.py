@@ -243,7 +243,8 @@ def _write_explained(
     source = {**source, "explanations": open_artifact(paths.explanations, "explanations")}
     with open_draft(paths.scores, "scores", source, {"target": target.name, "level": 0.9}) as draft:
         _write_scored(target, explanations, draft.path)
-        draft.publish({})
+        counted = {"all_at_once": {"n_units": 5, "prompt_tokens": 6000}, "similarity": {"n_units": 11}}
+        draft.publish({"simulators": counted})
 
 
 def _write_refined(target: PlantedTarget, first: list[Explanation], out: Path, source: Mapping[str, Artifact]) -> None:
@@ -274,4 +275,5 @@ def _write_refined(target: PlantedTarget, first: list[Explanation], out: Path, s
         for name, schema, rows in (("decisions", schemas.DECISIONS, decisions), ("finals", schemas.FINALS, finals)):
             df = pl.DataFrame(rows, schema=schema, orient="row")
             write_table(df, schema, draft.path / f"{name}.parquet")
-        draft.publish({})
+        spent = {"prompt_tokens": 900 * len(took_part), "completion_tokens": 14 * len(took_part)}
+        draft.publish({"arms": dict.fromkeys(arms, spent)})

@@ -34,6 +34,7 @@ def test_tokens_per_point_are_over_what_all_units_gained() -> None:
     # 4 units that gain .05 each gain 20 points: 1,000 tokens are 50 per point.
     assert tokens_per_point(1000, {"mean": 0.05, "n_units": 4}) == pytest.approx(50)
     assert tokens_per_point(0, {"mean": 0.05, "n_units": 4}) == 0
+    assert tokens_per_point(None, {"mean": 0.05, "n_units": 4}) is None, "nobody counted"
     for gain in ({"mean": 0.0, "n_units": 4}, {"mean": -0.1, "n_units": 4}, {"n_units": 0}):
         assert tokens_per_point(1000, gain) is None
 
@@ -46,9 +47,12 @@ def test_every_arm_of_the_toy_study_is_told_with_its_cost(published: Path, toy: 
         own = decisions.filter(arm=arm)
         assert (figures["n_proposed"], figures["n_accepted"]) == (own.height, own["accepted"].sum())
         assert figures["share_accepted"] == own["accepted"].mean()
-        assert figures["tokens"] == own.height * (900 + 14)
+        assert (figures["prompt_tokens"], figures["completion_tokens"]) == (own.height * 900, own.height * 14)
+        assert figures["score"]["n_units"] == figures["gain"]["n_units"]
     assert summary["arms"]["revision"]["gain"] == summary["gain"]["refinement"]
     assert summary["arms"]["re_explanation"]["gain"] == summary["gain"]["re_explanation"]
+    assert summary["arms"]["revision"]["over_re_explanation"] == summary["gain"]["over_re_explanation"]
+    assert summary["arms"]["re_explanation"]["over_re_explanation"] == {}
     assert "tokens_per_point" not in summary["arms"]["re_explanation"], "it gained nothing"
     assert "Arms of refinement" in (published / "index.html").read_text()
 

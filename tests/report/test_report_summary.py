@@ -11,9 +11,11 @@ import pytest
 from toy_report import Toy
 
 from latentese.report.inputs import ReportSettings, open_target
+from latentese.report.pairs import PAIRS
 from latentese.report.statements import interval_text, statements
 from latentese.report.summary import summarise, without_undefined
 from latentese.report.tables import study_units
+from latentese.store.tables import read_table
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def test_counts_of_the_toy_study(latents: dict[str, Any]) -> None:
     }
     expected = {"n_studied": 12, "n_explained": 11, "n_failed": 1, "n_unscored": 1, "n_refined": 4, "n_improved": 2}
     assert counts == expected
-    assert latents["share_failed"] == 1 / 12
+    assert latents["share_failed"] == latents["share_unscored"] == 1 / 12
 
 
 def test_means_agree_with_the_score_tables(toy: Toy, settings: ReportSettings, latents: dict[str, Any]) -> None:
@@ -49,10 +51,11 @@ def test_gain_of_refinement_is_over_the_units_that_took_part(
 
 
 def test_no_number_is_nan_and_the_target_is_summarised_the_same_twice(
-    toy: Toy, settings: ReportSettings, latents: dict[str, Any]
+    toy: Toy, published: Path, settings: ReportSettings, latents: dict[str, Any]
 ) -> None:
     target, _ = open_target("latents", toy.targets["latents"])
-    again = summarise(target, study_units(target, settings), settings)
+    pairs = read_table(published / "pairs.parquet", PAIRS)
+    again = summarise(target, study_units(target, settings), pairs, settings)
     assert json.loads(json.dumps(again, allow_nan=False)) == latents
 
 
@@ -132,7 +135,9 @@ def test_gain_over_the_baseline_is_over_units_with_both_scores(
     both = study_units(target, settings).join(rows, on="unit").drop_nulls(["initial_score", "table"])
     assert latents["score"]["baseline"]["mean"] == pytest.approx(rows["table"].mean())
     assert latents["gain"]["over_table_baseline"]["n_units"] == both.height
-    assert latents["by_pair"]["token_table"]["token_table"]["right"] == pytest.approx(rows["table"].mean())
+    assert latents["by_pair"]["token_table"]["token_table"]["correlation"]["value"] == pytest.approx(
+        rows["table"].mean()
+    )
 
 
 def test_random_contexts_alone_have_their_own_mean(toy: Toy, settings: ReportSettings, latents: dict[str, Any]) -> None:
@@ -140,7 +145,7 @@ def test_random_contexts_alone_have_their_own_mean(toy: Toy, settings: ReportSet
     assert latents["score_random_only"]["initial"] == {"n_units": 0}
     target, _ = open_target("latents", toy.targets["latents"])
     random = target.simulations.with_columns(kind=pl.col("kind").replace({"random": "near_miss", "top": "random"}))
-    found = summarise(replace(target, simulations=random), study_units(target, settings), settings)
+    found = summarise(replace(target, simulations=random), study_units(target, settings), PAIRS.to_frame(), settings)
     for arm in ("initial", "wrong_explanation"):
         assert found["score_random_only"][arm] == found["score"][arm]
         assert found["score_random_only"][arm]["n_units"] > 5

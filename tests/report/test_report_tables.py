@@ -11,7 +11,7 @@ from latentese import schemas
 from latentese.errors import SettingError
 from latentese.records import Explanation
 from latentese.report.inputs import ReportSettings, Target, open_target, require_primary
-from latentese.report.tables import baseline_explainer, mean_scores, scores_of_unit, study_units
+from latentese.report.tables import baseline_explainer, scores_of_unit, study_units
 
 SETTINGS = ReportSettings(primary_simulator="sim", primary_explainer="ex")
 
@@ -100,15 +100,6 @@ def test_scores_of_a_unit_have_the_control_beside_them() -> None:
         ("ex", 0.2, 0.05),
         ("revision", 0.6, None),
     ]
-
-
-def test_means_by_pair_of_explainer_and_simulator() -> None:
-    rows = mean_scores(small_target(), SETTINGS).to_dicts()
-    pairs = [(row["explainer"], row["simulator"], row["n_units"], row["n_undefined"]) for row in rows]
-    assert pairs == [("ex", "other", 1, 0), ("ex", "sim", 3, 1), ("table", "sim", 1, 0)]
-    assert (rows[0]["right"], rows[0]["wrong"]) == (0.3, None)
-    assert rows[1]["right"] == pytest.approx((0.2 + 0.1 + 0.8) / 3)
-    assert rows[1]["wrong"] == 0.05
 
 
 def test_the_baseline_is_read_by_the_simulator_of_its_name() -> None:

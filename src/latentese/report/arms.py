@@ -10,6 +10,8 @@ import polars as pl
 from latentese.report.inputs import Target
 
 INITIAL = "initial"
+RE_EXPLANATION = "re_explanation"
+"""The control of every arm: explained again, with as many extra examples."""
 POINT = 0.01
 """A point of score."""
 
@@ -28,22 +30,26 @@ def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str) -> pl.DataFram
 
 
 def arm_costs(target: Target, arm: str) -> dict[str, int | float | None]:
-    """Count what an arm proposed and spent: n_proposed, n_accepted, share_accepted, tokens (read and written)."""
+    """Count what an arm proposed and spent: n_proposed, n_accepted, share_accepted, prompt and completion tokens.
+
+    Tokens are those of the manifest, sentences that were written included.
+    """
     own = target.decisions.filter(arm=arm)
-    written = [e for e in target.explanations.values() if e.explainer == arm and e.revision > 0]
+    spent = target.refine_counts.get("arms", {}).get(arm, {})
     n_accepted = int(own["accepted"].sum())
     return {
         "n_proposed": own.height,
         "n_accepted": n_accepted,
         "share_accepted": n_accepted / own.height if own.height else None,
-        "tokens": sum(e.usage.prompt_tokens + e.usage.completion_tokens for e in written),
+        "prompt_tokens": spent.get("prompt_tokens"),
+        "completion_tokens": spent.get("completion_tokens"),
     }
 
 
-def tokens_per_point(tokens: float, gain: Mapping[str, Any]) -> float | None:
-    """Tokens spent per point that all units together gained; None where they gained nothing."""
+def tokens_per_point(tokens: float | None, gain: Mapping[str, Any]) -> float | None:
+    """Tokens spent per point that all units together gained; None where they gained nothing, or nobody counted."""
     mean = gain.get("mean")
-    if mean is None or mean <= 0:
+    if tokens is None or mean is None or mean <= 0:
         return None
     points: float = mean * gain["n_units"] / POINT
     return tokens / points

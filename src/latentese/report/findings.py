@@ -43,14 +43,16 @@ FINDINGS = pl.Schema(
         "n_failed": pl.Int64(),
     }
 )
-"""`by` is `kind`, `layer` or `density`, `group` which layer or density; units of several kinds are never pooled.
+"""`by` is `target`, `kind`, `layer` or `density`, `group` which of them; units of several kinds are never pooled.
 `value` is the mean over the `n_units` units whose score is defined, `wrong` that of another unit's explanation."""
 
 KINDS = {"Neurons": "neuron", "PCA": "PCA direction", "RandomDirections": "random direction"}
 """What a unit is called, by the class of its dictionary; of any other it is a latent."""
 BOUNDS = (".worst", ".best")
 """Ends of metrics that bound another one."""
-BY = ("kind", "layer", "density")
+BY = ("target", "kind", "layer", "density")
+CONTEXTS = {"top_and_random": ("top_and_random", "all_kinds"), "random_only": ("random_only",)}
+"""Contexts of the scores that stand together: yes-or-no questions are about examples of all kinds."""
 KEY = ["kind", "explainer", "simulator", "metric"]
 
 
@@ -117,7 +119,7 @@ def _scored(target: Target, settings: FindingsSettings) -> pl.DataFrame:
     rows = target.scores.filter(
         pl.col("explanation").is_in(first),
         pl.col("control").is_in(["none", "wrong_explanation"]),
-        pl.col("contexts") == settings.contexts,
+        pl.col("contexts").is_in(CONTEXTS[settings.contexts]),
         ~bounds,
     )
     densities = target.units.select("unit", rate="density")

@@ -12,7 +12,7 @@ import polars as pl
 
 from latentese.report.charts import Row, forest
 from latentese.report.figures import REVISED, SIM, TRUE, WRONG, write_svg
-from latentese.report.findings import BY, FINDINGS, FindingsSettings, find
+from latentese.report.findings import FINDINGS, FindingsSettings, find
 from latentese.report.index_page import FigureView
 from latentese.report.inputs import ReportSettings, Target
 from latentese.report.tables import METRIC
@@ -42,18 +42,20 @@ class FindingsView(NamedTuple):
     tables: list[FindingsTable]
 
 
-def write_findings(targets: Sequence[Target], settings: ReportSettings, folder: Path) -> pl.DataFrame:
-    """Write `findings.parquet`, `findings.csv` and a figure per way to group scores; return the table."""
-    level = targets[0].level
-    found = find(targets, FindingsSettings(settings.contexts, settings.n_boot, level, settings.seed))
+def all_findings(targets: Sequence[Target], settings: ReportSettings) -> pl.DataFrame:
+    """Average the scores of all targets, in every way to group them."""
+    return find(targets, FindingsSettings(settings.contexts, settings.n_boot, targets[0].level, settings.seed))
+
+
+def write_findings(found: pl.DataFrame, settings: ReportSettings, folder: Path) -> None:
+    """Write `findings.parquet`, `findings.csv` and a figure per way to group scores of several targets."""
     write_table(found, FINDINGS, folder / "findings.parquet")
     write_text(found.write_csv(), folder / "findings.csv")
-    for by in BY:
+    for by in HEADINGS:
         lead = lead_rows(found, by, settings)
         if lead.height > 1:
             path = folder / "figures" / f"findings_{by}.svg"
             write_svg(path, partial(_draw, lead))
-    return found
 
 
 def lead_rows(found: pl.DataFrame, by: str, settings: ReportSettings) -> pl.DataFrame:
@@ -83,8 +85,12 @@ def _draw(rows: pl.DataFrame, figure: Figure) -> None:
 
 def findings_view(found: pl.DataFrame, settings: ReportSettings) -> FindingsView:
     """Gather the charts of the leading scores and all rows."""
-    charts = [_chart(lead_rows(found, by, settings), by) for by in BY if lead_rows(found, by, settings).height > 1]
-    tables = [FindingsTable(HEADINGS[by], by, [_shown(row) for row in found.filter(by=by).to_dicts()]) for by in BY]
+    charts = [
+        _chart(lead_rows(found, by, settings), by) for by in HEADINGS if lead_rows(found, by, settings).height > 1
+    ]
+    tables = [
+        FindingsTable(HEADINGS[by], by, [_shown(row) for row in found.filter(by=by).to_dicts()]) for by in HEADINGS
+    ]
     return FindingsView(charts, [table for table in tables if table.rows])
 
 

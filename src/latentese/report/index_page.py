@@ -10,6 +10,7 @@ import polars as pl
 from latentese.report.charts import Chart, Row, curve, density_histogram, forest, mirrored_histogram, slopes
 from latentese.report.inputs import Target
 from latentese.report.page import LABELS, edges, level_text, percent, score, script_json
+from latentese.report.pairs import PairTable, pair_tables
 from latentese.report.statements import Statement, statements
 from latentese.report.visible import visible
 
@@ -54,11 +55,11 @@ class TargetView(NamedTuple):
     statements: list[Statement]
     score_charts: list[FigureView]
     charts: list[FigureView]
-    by_pair: list[dict[str, Any]]
+    pairs: list[PairTable]
     arms: list[dict[str, Any]]
 
 
-def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any]) -> TargetView:
+def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any], pairs: pl.DataFrame) -> TargetView:
     """Gather everything the first page says about one target."""
     return TargetView(
         name=target.name,
@@ -67,7 +68,7 @@ def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any])
         statements=statements(summary),
         score_charts=_score_charts(target, study, summary),
         charts=_charts(target, study, summary),
-        by_pair=_by_pair(summary),
+        pairs=pair_tables(pairs.filter(target=target.name)),
         arms=_arms(summary),
     )
 
@@ -215,26 +216,20 @@ def _pairs(study: pl.DataFrame) -> list[tuple[str, float, float]]:
     ]
 
 
-def _by_pair(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "explainer": visible(explainer),
-            "simulator": visible(simulator),
-            "right": means.get("right"),
-            "wrong": means.get("wrong"),
-            "n_units": means["n_units"],
-            "n_undefined": means["n_undefined"],
-        }
-        for explainer, simulators in summary["by_pair"].items()
-        for simulator, means in simulators.items()
-    ]
-
-
 def _arms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """List the arms of refinement where any unit took part; what is not defined is None."""
     if not summary["n_refined"]:
         return []
-    wanted = ("n_proposed", "n_accepted", "share_accepted", "tokens", "tokens_per_point", "gain")
+    wanted = (
+        "n_proposed",
+        "n_accepted",
+        "share_accepted",
+        "prompt_tokens",
+        "tokens_per_point",
+        "score",
+        "gain",
+        "over_re_explanation",
+    )
     return [
         {"arm": visible(name.replace("_", " ")), **{key: figures.get(key) for key in wanted}}
         for name, figures in summary["arms"].items()

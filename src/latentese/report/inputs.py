@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,10 @@ class Target:
     example_counts: Mapping[str, Any]
     level: float
     """Of every interval: what the scores were computed with."""
+    score_counts: Mapping[str, Any] = field(default_factory=dict)
+    """Of the manifest of the scores: what every judge was asked."""
+    refine_counts: Mapping[str, Any] = field(default_factory=dict)
+    """Of the manifest of the refined explanations: what every arm cost."""
     dictionary: str = ""
     """Class of the dictionary, by which units are called latents, neurons or directions."""
     hookpoint: str = ""
@@ -102,6 +106,8 @@ def open_target(name: str, paths: TargetArtifacts, hookpoint: str = "") -> tuple
         evaluation=json.loads(artifacts["evaluation"].file("metrics.json").read_text(encoding="utf-8")),
         example_counts=examples.manifest.counts,
         level=artifacts["scores"].manifest.settings["level"],
+        score_counts=artifacts["scores"].manifest.counts,
+        refine_counts=refined.manifest.counts,
         dictionary=artifacts["dictionary"].manifest.settings.get("class", ""),
         hookpoint=hookpoint,
     )

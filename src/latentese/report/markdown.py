@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table; a bar within a cell is escaped."""
-    lines = [list(columns), ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], is_escaped: bool = False) -> str:
+    """Write a table; a bar within a cell is escaped, unless the cells are."""
+    cells = rows if is_escaped else [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [list(columns), ["---"] * len(columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from latentese.report.numbers import edges_text, two_digits
+from latentese.report.visible import visible
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -62,14 +63,19 @@ def script_json(value: object) -> Markup:
     return Markup(text)
 
 
-def score(value: float | None) -> str:
+def score(value: float | None, signed: bool = False) -> str:
     """Write a score with two digits; an em dash where there is none."""
-    return "—" if value is None else two_digits(value).replace("-", MINUS)
+    return "—" if value is None else two_digits(value, signed).replace("-", MINUS)
 
 
-def edges(low: float | None, high: float | None) -> str:
+def whole(value: float | None) -> str:
+    """Write a count without digits after the point; an em dash where there is none."""
+    return "—" if value is None else f"{value:,.0f}"
+
+
+def edges(low: float | None, high: float | None, signed: bool = False) -> str:
     """Write an interval; a score over one document has none."""
-    return edges_text(low, high).replace("-", MINUS)
+    return edges_text(low, high, signed).replace("-", MINUS)
 
 
 def level_text(level: float) -> str:
@@ -97,7 +103,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(score=score, percent=percent, span=span, edges=edges)
+    environment.filters.update(score=score, percent=percent, span=span, edges=edges, whole=whole, visible=visible)
     return environment
 
 

@@ -12,17 +12,19 @@ import polars as pl
 from latentese.metrics.correlation import Floats, pearson
 from latentese.metrics.intervals import Bootstrap, Interval, mean_interval, paired_interval
 from latentese.metrics.scores import KINDS_OF, sums_by_document
-from latentese.report.arms import arm_costs, arm_ends, arm_names, tokens_per_point
+from latentese.report.arms import RE_EXPLANATION, arm_costs, arm_ends, arm_names, tokens_per_point
 from latentese.report.inputs import ReportSettings, Target
-from latentese.report.tables import baseline_explainer, mean_scores
+from latentese.report.pairs import nested
+from latentese.report.tables import baseline_explainer
 
 Numbers = dict[str, Any]
 
 
-def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> Numbers:
+def summarise(target: Target, study: pl.DataFrame, pairs: pl.DataFrame, settings: ReportSettings) -> Numbers:
     """Compute every figure of one target; what is not defined is left out, so that no number is NaN.
 
-    `study` is the table of `tables.study_units`. Means are over the units whose score is defined, `n_units` of them.
+    `study` is the table of `tables.study_units`, `pairs` that of `pairs.pairs_of`. Means are over the units whose score
+    is defined, `n_units` of them.
     """
     judged = _Judged(target, settings)
     on_random = _Judged(target, replace(settings, contexts="random_only"))
@@ -34,9 +36,10 @@ def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> 
             "wrong_explanation": on_random.mean(study, "wrong"),
         },
         "gain": judged.gains(study),
+        "refined_initial": judged.mean(study.filter("refined"), "initial"),
         "arms": judged.arms(target, study),
         "baseline": judged.baseline_name,
-        "by_pair": _by_pair(mean_scores(target, settings)),
+        "by_pair": nested(pairs.filter(target=target.name)),
         "dictionary": target.evaluation,
     }
     defined: Numbers = without_undefined(summary)
@@ -46,6 +49,7 @@ def summarise(target: Target, study: pl.DataFrame, settings: ReportSettings) -> 
 def _counts(target: Target, study: pl.DataFrame) -> Numbers:
     status = dict(study["status"].value_counts().iter_rows())
     n_failed = status.get("failed", 0)
+    n_unscored = study.filter(pl.col("status") != "failed")["final_score"].null_count()
     return {
         "n_units": target.example_counts.get("n_units", target.units.height),
         "n_live": target.example_counts.get("n_live", target.units["draw"].count()),
@@ -53,7 +57,8 @@ def _counts(target: Target, study: pl.DataFrame) -> Numbers:
         "n_explained": study.height - n_failed,
         "n_failed": n_failed,
         "share_failed": n_failed / study.height if study.height else None,
-        "n_unscored": study.filter(pl.col("status") != "failed")["final_score"].null_count(),
+        "n_unscored": n_unscored,
+        "share_unscored": n_unscored / study.height if study.height else None,
         "n_refined": study["refined"].sum(),
         "n_improved": status.get("refined", 0),
         "n_re_explained": study.filter(pl.col("control") != pl.col("initial")).height,
@@ -108,12 +113,21 @@ class _Judged:
         }
 
     def arms(self, target: Target, study: pl.DataFrame) -> Numbers:
-        """Compute what each arm of refinement gained over the first explanations, and what it cost."""
+        """Compute what each arm of refinement gained over the first explanations, and what it cost.
+
+        Over the units that took part; `over_re_explanation` is its gain beyond that control, where there is one.
+        """
         found = {}
         for arm in arm_names(target.finals):
-            gain = self.paired(arm_ends(target.finals, study, arm), "initial", "arm_end")
-            costs = arm_costs(target, arm)
-            found[arm] = {**costs, "gain": gain, "tokens_per_point": tokens_per_point(costs["tokens"] or 0, gain)}
+            ends = arm_ends(target.finals, study, arm)
+            gain, costs = self.paired(ends, "initial", "arm_end"), arm_costs(target, arm)
+            found[arm] = {
+                **costs,
+                "score": self.mean(ends, "arm_end"),
+                "gain": gain,
+                "over_re_explanation": {} if arm == RE_EXPLANATION else self.paired(ends, "control", "arm_end"),
+                "tokens_per_point": tokens_per_point(costs["prompt_tokens"], gain),
+            }
         return found
 
     def mean(self, study: pl.DataFrame, arm: str) -> Numbers:
@@ -145,14 +159,6 @@ def _estimate(interval: Interval, n_units: int) -> Numbers:
 
 def _ids(target: Target, explainer: str | None) -> list[str]:
     return [e.explanation for e in target.explanations.values() if e.explainer == explainer]
-
-
-def _by_pair(means: pl.DataFrame) -> Numbers:
-    """Nest by explainer, then simulator."""
-    nested: dict[str, Numbers] = {}
-    for row in means.to_dicts():
-        nested.setdefault(row.pop("explainer"), {})[row.pop("simulator")] = row
-    return nested
 
 
 def without_undefined(value: Any) -> Any:

@@ -111,28 +111,6 @@ def scores_of_unit(target: Target, unit: int) -> pl.DataFrame:
     return joined.select(columns)
 
 
-def mean_scores(target: Target, settings: ReportSettings) -> pl.DataFrame:
-    """Take the mean score of first explanations per explainer and simulator, right and wrong.
-
-    Columns: explainer, simulator, right, wrong, n_units (scored), n_undefined. For orientation: the units differ
-    between rows.
-    """
-    first = pl.col("explanation").is_in([e.explanation for e in target.explanations.values() if e.revision == 0])
-    table = target.scores.filter(first, pl.col("metric") == METRIC, pl.col("contexts") == settings.contexts)
-    right = pl.col("control") == "none"
-    pair = ["explainer", "simulator"]
-    return (
-        table.group_by(pair)
-        .agg(
-            right=pl.col("value").filter(right).mean(),
-            wrong=pl.col("value").filter(~right).mean(),
-            n_units=pl.col("value").filter(right).is_not_null().sum(),
-            n_undefined=pl.col("value").filter(right).is_null().sum(),
-        )
-        .sort(pair)
-    )
-
-
 def baseline_explainer(target: Target, settings: ReportSettings) -> str | None:
     """Find the explainer that is read back in its own form, by the simulator of its name; None where there is none."""
     pairs = target.scores.select("explainer", "simulator").unique().filter(pl.col("explainer") == pl.col("simulator"))

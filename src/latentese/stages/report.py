@@ -14,15 +14,18 @@ from tqdm import tqdm
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.report.figures import write_figures
-from latentese.report.findings_page import findings_view, write_findings
+from latentese.report.findings_page import all_findings, findings_view, write_findings
 from latentese.report.index_page import COLUMNS, list_data, target_view
 from latentese.report.inputs import ReportSettings, Target, TargetArtifacts, open_target, require_primary
 from latentese.report.page import level_text, render
+from latentese.report.pairs import PAIRS, pairs_of
+from latentese.report.results_page import Results, results_page
 from latentese.report.summary import Numbers, summarise
 from latentese.report.tables import STATUSES, study_units
 from latentese.report.unit_page import UnitPages
 from latentese.store.artifact import Artifact, open_artifact, open_draft
 from latentese.store.files import write_json, write_text
+from latentese.store.tables import write_table
 
 
 def report(
@@ -32,8 +35,9 @@ def report(
     out: Path,
     hookpoints: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write the report of a run: `index.html`, `units/`, `metrics.json`, `findings.parquet`, `figures/`, `curves/`.
+    """Write the report of a run: `index.html` and `units/` to read in a browser, `summary.md` to read anywhere.
 
+    As data: `metrics.json`, `pairs.parquet` and `.csv`, `findings.parquet` and `.csv`, `figures/`, `curves/`.
     hookpoints: of each target, so that scores can be told by layer.
 
     The same artifacts and settings give the same bytes: no time and no host appear in it.
@@ -47,14 +51,21 @@ def report(
         inputs |= {f"{name}.{kind}": artifact for kind, artifact in artifacts.items()}
     with open_draft(out, "report", inputs, asdict(settings) | {"hookpoints": dict(hookpoints)}) as draft:
         studies = {name: (target, study_units(target, settings)) for name, target in opened.items()}
-        summaries = {name: summarise(target, study, settings) for name, (target, study) in studies.items()}
+        found = all_findings(list(opened.values()), settings)
+        pairs = pairs_of(found, list(opened.values()))
+        found = found.filter(pl.col("by") != "target")
+        summaries = {name: summarise(target, study, pairs, settings) for name, (target, study) in studies.items()}
         write_json(summaries, draft.path / "metrics.json")
-        found = write_findings(list(opened.values()), settings, draft.path)
+        write_findings(found, settings, draft.path)
+        write_table(pairs, PAIRS, draft.path / "pairs.parquet")
+        write_text(pairs.write_csv(), draft.path / "pairs.csv")
+        results = Results(summaries, pairs, hookpoints, {name: target.level for name, target in opened.items()})
+        write_text(results_page(results, settings), draft.path / "summary.md")
         for name, (target, study) in studies.items():
             write_figures(target, study, summaries[name], draft.path / "figures")
             _write_curves(target, draft.path / "curves")
             _write_units(UnitPages(target, Contexts(contexts), settings), study, draft.path / "units" / name)
-        write_text(_index(studies, summaries, settings, found), draft.path / "index.html")
+        write_text(_index(studies, summaries, settings, found, pairs), draft.path / "index.html")
         draft.publish({name: {"n_units": study.height} for name, (_, study) in studies.items()})
     return out
 
@@ -73,10 +84,11 @@ def _index(
     summaries: Mapping[str, Numbers],
     settings: ReportSettings,
     found: pl.DataFrame,
+    pairs: pl.DataFrame,
 ) -> str:
     values = {
         "title": settings.title,
-        "targets": [target_view(target, study, summaries[name]) for name, (target, study) in studies.items()],
+        "targets": [target_view(target, study, summaries[name], pairs) for name, (target, study) in studies.items()],
         "findings": findings_view(found, settings),
         "columns": COLUMNS,
         "statuses": STATUSES,
