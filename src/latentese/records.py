@@ -100,7 +100,9 @@ class Explanation:
     table: tuple[tuple[str, float], ...] = ()
     """For a token table: token text and its mean activation; simulators of tables read this."""
     patterns: tuple[tuple[tuple[str | None, ...], float], ...] = ()
-    """For N2G: token texts that end in the one on which the unit fires, None for any one token; and the activation."""
+    """For N2G: token texts that end in the one on which the unit fires, None for any one token; and the activation.
+
+    Beside a table: its conditions, where they decide in its place."""
     candidates: tuple[Candidate, ...] = ()
     """What was drawn, this one included, in the order of sample numbers."""
     chosen_on: tuple[int, ...] = ()

@@ -32,11 +32,13 @@ NEEDED = {
     "lm=scripted": ["lm.path=conf/lm/scripted.jsonl", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=local": ["lm.lm.source.path=/somewhere"],
     "dictionary=pretrained": ["dictionary.format=sparsify", "dictionary.path={tmp}/sae"],
+    "refinement=n2g": ["+explainer@explainers.n2g=n2g", "+simulator@simulators.n2g=n2g"],
     "lm=openai": ["lm.lm.endpoint.model=any", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=vllm": ["lm.lm.endpoint.model=any"],
     "lm=llamacpp": ["lm.lm.endpoint.model=any"],
 }
-"""What a choice cannot know (where your files are), or cannot go with (a script tells no probabilities)."""
+"""What a choice cannot know (where your files are), needs beside it, or cannot go with (a script tells
+no probabilities)."""
 
 DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once", "reconstruction", "downstream")
 """Explainers, simulators and evaluations that config.yaml uses: named again, they are overridden rather than added."""

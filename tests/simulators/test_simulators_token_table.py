@@ -9,6 +9,7 @@ from toy_units import make_context, make_example, make_explanation
 from latentese.metrics.correlation import pearson, token_sums
 from latentese.patterns.token_table import TableSettings, build_table
 from latentese.scorers.simulation import SimulationScorer
+from latentese.simulators.n2g import N2GSimulator
 from latentese.simulators.token_table import TokenTableSimulator
 
 BUILT_FROM = ("a red boat and a cow", "the boat is red", "one cow in a red field")
@@ -30,6 +31,16 @@ def test_the_true_table_beats_false_ones() -> None:
     assert score({"boat"}, {"boat"}) > 0.99
     assert score({"cow"}, {"boat"}) < 0.1
     assert score({"red"}, {"boat"}) < 0.1
+
+
+def test_conditions_decide_where_they_end() -> None:
+    conditions = (((" a", " boat"), 0.5), ((" in", None, " boat"), 0.0))
+    explanation = make_explanation(None, table=((" boat", 2.0),), patterns=conditions)
+    context = make_context(1, "x boat a boat in a boat in the boat")
+    [simulation] = asyncio.run(TokenTableSimulator().simulate(explanation, [context]))
+    # Of the two that end at the third ` boat`, both name two tokens, and the longer decides.
+    assert simulation.expected == (0.0, 2.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert not N2GSimulator().reads(explanation)
 
 
 def test_only_explanations_with_a_table_are_read() -> None:

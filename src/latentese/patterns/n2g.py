@@ -93,8 +93,12 @@ class PatternTrie:
 
     def match(self, tokens: Sequence[str], position: int) -> Pattern | None:
         """Find the pattern that ends at a position: of several, the one that names most tokens, then the longest."""
-        ending = self._walk(self._root, tokens, position)
+        ending = self.ending(tokens, position)
         return max(ending, key=lambda pattern: (_n_named(pattern), len(pattern.tokens)), default=None)
+
+    def ending(self, tokens: Sequence[str], position: int) -> Iterator[Pattern]:
+        """Find all patterns that end at a position."""
+        return self._walk(self._root, tokens, position)
 
     def text(self, n_patterns: int = 10) -> str:
         """Write the strongest patterns as lines: the pattern, and the activation to expect."""

@@ -1,13 +1,14 @@
-"""Token table: what a unit is expected to do on a token, whatever stands around it."""
+"""Token table: what a unit is expected to do on a token, whatever stands around it, or behind certain tokens."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from latentese.errors import SettingError
+from latentese.patterns.n2g import PatternTrie
 from latentese.records import Example
 
 
@@ -17,10 +18,16 @@ class TokenTable:
 
     entries: tuple[tuple[str, float], ...]
     """Token text and expected activation, strongest first."""
+    conditions: PatternTrie = field(default_factory=lambda: PatternTrie(()))
+    """Where one of these patterns ends, it decides: an entry behind certain other tokens."""
 
     def expected(self, tokens: Sequence[str]) -> tuple[float, ...]:
         """Look up each token: one expected activation per token."""
-        return tuple(self._by_token.get(token, 0.0) for token in tokens)
+        looked_up = (self._by_token.get(token, 0.0) for token in tokens)
+        if not self.conditions.patterns:
+            return tuple(looked_up)
+        decided = (self.conditions.match(tokens, position) for position in range(len(tokens)))
+        return tuple(c.act if c else act for c, act in zip(decided, looked_up, strict=True))
 
     @cached_property
     def _by_token(self) -> Mapping[str, float]:

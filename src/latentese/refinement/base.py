@@ -32,6 +32,9 @@ class Evidence:
     """Where the arm's current explanation is wrong."""
     extras: tuple[Example, ...]
     """As many ordinary examples, not shown before."""
+    earlier: tuple[Example, ...] = ()
+    """Whatever else was shown before: to the first explainer, near misses and random contexts; to this arm, the
+    evidence of its earlier rounds."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class UnitExamples(Protocol):
         """Return the `explain` examples that a first explanation was written from, strongest first."""
         ...
 
+    def others(self, explanation: Explanation) -> Sequence[Example]:
+        """Return the near misses and random contexts that it was written from."""
+        ...
+
     def pool(self, unit: int) -> Sequence[Example]:
         """Return all pool contexts of `explain` documents with the unit's activations, silent ones included."""
         ...
@@ -125,7 +129,7 @@ class Loop:
         child = await arm.propose(course.unit, course.current, evidence, revision=round_idx)
         if child.text is None:
             return self._decide(course, child, shown, None, f"no usable answer: {child.error}")
-        if child.text == course.current.text:
+        if _content(child) == _content(course.current):
             return self._decide(course, child, shown, None, "the same words as its parent")
         examples = self.examples.select(course.unit.unit)
         judgements = await SimulationScorer(self.simulator).judge(child, examples)
@@ -139,7 +143,9 @@ class Loop:
         simulations = await self.simulator.simulate(course.current, [example.context for example in candidates])
         counterexamples = mine(candidates, simulations, self.settings.mining)
         extras = draw_extras(pool, course.shown, len(counterexamples), [self.settings.mining.seed, round_idx])
-        evidence = Evidence(tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras))
+        evidence = Evidence(
+            tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras), self._earlier(course, pool)
+        )
         arm = self.arms[course.arm]
         if not isinstance(arm, Gatherer):
             return Gathered(evidence)
@@ -148,6 +154,12 @@ class Loop:
         return await arm.gather(
             Material(course.unit, course.current, evidence, fresh, course.shown, self.simulator, seed)
         )
+
+    def _earlier(self, course: Course, pool: Sequence[Example]) -> tuple[Example, ...]:
+        """Collect what was shown before, beside the originals."""
+        first = set(course.initial.examples)
+        later = [e for e in pool if e.context.context in course.shown and e.context.context not in first]
+        return (*self.examples.others(course.initial), *later)
 
     def _decide(
         self, course: Course, child: Explanation, shown: Shown, simulations: pl.DataFrame | None, why: str = ""
@@ -175,6 +187,11 @@ class Loop:
             "random_examples": list(shown.random_examples),
         }
         return Step(after, child, decision, simulations if simulations is not None else schemas.SIMULATIONS.to_frame())
+
+
+def _content(explanation: Explanation) -> tuple[object, ...]:
+    """Return what simulators read."""
+    return explanation.text, explanation.table, explanation.patterns
 
 
 def draw_extras(pool: Sequence[Example], shown: frozenset[int], n_extras: int, seed: Sequence[int]) -> list[Example]:

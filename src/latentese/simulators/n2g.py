@@ -16,8 +16,8 @@ class N2GSimulator:
     name: str = "n2g"
 
     def reads(self, explanation: Explanation) -> bool:
-        """Only explanations that carry patterns."""
-        return bool(explanation.patterns)
+        """Only explanations that carry patterns; beside a table they are no more than its conditions."""
+        return bool(explanation.patterns) and not explanation.table
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
         """Simulate each context."""

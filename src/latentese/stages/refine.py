@@ -15,7 +15,7 @@ from latentese.errors import ArtifactError, SettingError
 from latentese.examples.store import Examples, join_contexts
 from latentese.metrics.intervals import Bootstrap
 from latentese.metrics.scores import KINDS_OF, correlation_scores
-from latentese.records import Context, Example, Explanation, Unit
+from latentese.records import Context, Example, Explanation, Kind, Unit
 from latentese.refinement.base import Arm
 from latentese.refinement.loop import Course, Loop, LoopSettings, Step
 from latentese.refinement.mine import MineSettings
@@ -154,9 +154,11 @@ class _Study:
 
     def originals(self, explanation: Explanation) -> list[Example]:
         """Examples that the explanation was written from, strongest first."""
-        shown = set(explanation.examples)
-        read = self.reader.of(explanation.unit, "explain", ("top", "quantile"))
-        return [example for example in read if example.context.context in shown]
+        return self._shown(explanation, ("top", "quantile"))
+
+    def others(self, explanation: Explanation) -> list[Example]:
+        """Near misses and random contexts that it was written from."""
+        return self._shown(explanation, ("random", "near_miss"))
 
     def pool(self, unit: int) -> list[Example]:
         """Return all pool contexts with the unit's activations."""
@@ -173,6 +175,11 @@ class _Study:
     def test(self, unit: int) -> list[Example]:
         """Return the unit's `test` examples."""
         return self.reader.of(unit, "test", KINDS_OF[CONTEXTS])
+
+    def _shown(self, explanation: Explanation, kinds: Sequence[Kind]) -> list[Example]:
+        shown = set(explanation.examples)
+        read = self.reader.of(explanation.unit, "explain", kinds)
+        return [example for example in read if example.context.context in shown]
 
     def _select_score(self, explanation: Explanation) -> float | None:
         found = self._scores.filter(
