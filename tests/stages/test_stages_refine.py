@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from toy_units import WordListSimulator, make_context, make_example, make_explan
 
 from latentese import schemas
 from latentese.errors import ArtifactError, SettingError
+from latentese.lm.cached import CachedChat
 from latentese.lm.protocol import Reply, Request
 from latentese.records import Example, Explanation, Unit, Usage
 from latentese.refinement.base import Arm
@@ -233,3 +235,54 @@ def test_answers_without_sentences_are_counted(inputs: RefineInputs, tmp_path: P
     assert all(why.startswith("no sentence: no numbered sentence") for why in decisions(out)["why"])
     counts = open_artifact(out, "refined").manifest.counts["arms"]["generated"]
     assert counts["n_failed_sentences"] == 2  # units 1 and 4, once each: an arm that has nothing to show is over
+
+
+def test_a_budget_ends_the_run_with_a_counted_row_per_course(inputs: RefineInputs, tmp_path: Path) -> None:
+    whole = run(inputs, tmp_path / "whole")
+    # Each of the two revisions of round 1 costs 10 prompt tokens: from round 2 on nothing is asked.
+    out = run(inputs, tmp_path / "out", settings=replace(SETTINGS, max_prompt_tokens=20))
+    table = decisions(out)
+    assert table.filter(round=1).equals(decisions(whole).filter(round=1))
+    later = table.filter(pl.col("round") > 1)
+    assert set(later["why"]) == {"budget"} and set(later["round"]) == {2}
+    assert later.height == 4 and later["child"].null_count() == 4
+    counts = open_artifact(out, "refined").manifest.counts["arms"]["revision"]
+    assert (counts["prompt_tokens"], counts["n_over_budget"], counts["share_accepted"]) == (20, 2, 1.0)
+    finals = dict(
+        read_table(out / "finals.parquet", schemas.FINALS).filter(arm="revision")["unit", "explanation"].rows()
+    )
+    assert finals == {0: "0.reader.0", 1: "1.revision.1", 4: "4.revision.1"}  # what was accepted stays
+
+
+def test_a_budget_of_nothing_asks_nothing(inputs: RefineInputs, tmp_path: Path) -> None:
+    def never(question: str) -> str:
+        raise AssertionError(question)
+
+    out = run(inputs, tmp_path / "out", never, replace(SETTINGS, max_prompt_tokens=0))
+    assert set(decisions(out)["why"]) == {"budget"} and decisions(out).height == 4
+    assert read_explanations(out / "explanations.jsonl") == []
+    with pytest.raises(SettingError, match="max_prompt_tokens"):
+        replace(SETTINGS, max_prompt_tokens=-1)
+
+
+def test_more_budget_asks_only_what_is_missing_and_gives_the_bytes_of_a_run_without_kept_answers(
+    inputs: RefineInputs, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return improve(question) if len(question) % 2 else "w9"
+
+    def with_cache(name: str, budget: int | None) -> Path:
+        chat = CachedChat(Answers(answer), tmp_path / name)
+        made: dict[str, Arm] = {"revision": Reviser(chat), "re_explanation": ReExplanation(SameAgain())}
+        settings = replace(SETTINGS, max_prompt_tokens=budget)
+        return refine(inputs, WordListSimulator(), made, settings, tmp_path / f"{len(asked)}-{budget}")
+
+    with_cache("kept.sqlite", 10)
+    n_first = len(asked)
+    more = with_cache("kept.sqlite", 40)
+    assert n_first == 2 and len(asked) == len(set(asked))
+    fresh = with_cache("other.sqlite", 40)
+    assert [f.read_bytes() for f in sorted(more.iterdir())] == [f.read_bytes() for f in sorted(fresh.iterdir())]

@@ -118,7 +118,7 @@ class Loop:
         gathered = await self._gather(course, round_idx)
         evidence = gathered.evidence
         if not evidence.counterexamples:
-            step = _stop(course, round_idx, _why_nothing(gathered))
+            step = stop(course, round_idx, _why_nothing(gathered))
         else:
             step = await self._propose(course, evidence, round_idx)
         return replace(step, gathered=gathered)
@@ -231,7 +231,8 @@ def _why_nothing(gathered: Gathered) -> str:
     return "the unit fires on every sentence" if gathered.sentences else "no counterexample left in the pool"
 
 
-def _stop(course: Course, round_idx: int, why: str) -> Step:
+def stop(course: Course, round_idx: int, why: str) -> Step:
+    """End a course with a decision that says why; nothing was asked."""
     decision = {
         "unit": course.unit.unit,
         "arm": course.arm,

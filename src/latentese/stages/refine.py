@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
-from tqdm import tqdm
 
 from latentese import schemas
 from latentese.corpus.contexts import Contexts
@@ -19,6 +18,7 @@ from latentese.records import Context, Example, Explanation, Kind, Unit
 from latentese.refinement.base import Arm
 from latentese.refinement.loop import Course, Loop, LoopSettings, Step
 from latentese.refinement.mine import MineSettings
+from latentese.refinement.rounds import WHY_BUDGET, prompt_tokens, run_rounds
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
@@ -61,8 +61,12 @@ class RefineSettings:
     n_boot: int = 1000
     level: float = 0.95
     seed: int = 0
+    max_prompt_tokens: int | None = None
+    """Prompt tokens of all arms together, after which nothing more is asked; see `refinement.rounds`."""
 
     def __post_init__(self) -> None:
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
+            raise SettingError("max_prompt_tokens", self.max_prompt_tokens, "0 or more, or null for no limit")
         self.loop, self.bootstrap  # noqa: B018  (check their fields before anything is asked)
 
     @property
@@ -95,7 +99,9 @@ def refine(
         starts = study.starts()
         low = [(unit, first, score) for unit, first, score in starts if score is None or score < settings.threshold]
         loop = Loop(simulator, arms, study, loop_settings)
-        courses, steps = run_async(_run(loop, [course for start in low for course in loop.start(*start)]))
+        courses, steps = run_async(
+            run_rounds(loop, [course for start in low for course in loop.start(*start)], settings.max_prompt_tokens)
+        )
         new = [step.child for step in steps if step.child is not None]
         simulations = pl.concat(
             [schemas.SIMULATIONS.to_frame(), *(step.simulations for step in steps), run_async(_test(study, courses))]
@@ -203,17 +209,6 @@ def _check_names(arms: Mapping[str, Arm]) -> None:
             raise SettingError(f"refinement.arms.{name}.name", arm.name, f"the arm's own name, not {INITIAL!r}")
 
 
-async def _run(loop: Loop, courses: Sequence[Course]) -> tuple[list[Course], list[Step]]:
-    """Take all courses through the rounds; steps in the order of rounds, units and arms."""
-    current = {(course.unit.unit, course.arm): course for course in courses}
-    steps: list[Step] = []
-    for round_idx in tqdm(range(1, loop.settings.n_rounds + 1), desc="refine", unit="round"):
-        taken = await loop.run_round(list(current.values()), round_idx)
-        current |= {(step.course.unit.unit, step.course.arm): step.course for step in taken}
-        steps += taken
-    return list(current.values()), steps
-
-
 async def _test(study: _Study, courses: Sequence[Course]) -> pl.DataFrame:
     """Simulate the explanations that arms end with on `test`; first explanations are in the scores artifact."""
     scorer = SimulationScorer(study.simulator)
@@ -259,18 +254,21 @@ def _sentences(steps: Sequence[Step]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schemas.SENTENCES)
 
 
-def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int]:
+def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int | float | None]:
     own = [step for step in steps if step.course.arm == arm]
     written = [step.child for step in own if step.child is not None]
     gathered = [step.gathered for step in own if step.gathered is not None]
     usages = [explanation.usage for explanation in written] + [found.usage for found in gathered]
+    n_accepted = sum(bool(step.decision["accepted"]) for step in own)
     return {
         "n_proposed": len(written),
         "n_failed": sum(explanation.text is None for explanation in written),
-        "n_accepted": sum(bool(step.decision["accepted"]) for step in own),
+        "n_accepted": n_accepted,
+        "share_accepted": n_accepted / len(written) if written else None,
+        "n_over_budget": sum(step.decision["why"] == WHY_BUDGET for step in own),
         "n_sentences": sum(len(found.sentences) for found in gathered),
         "n_silent_sentences": sum(sentence.max_act <= 0 for found in gathered for sentence in found.sentences),
         "n_failed_sentences": sum(found.error is not None for found in gathered),
-        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "prompt_tokens": sum(map(prompt_tokens, own)),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
     }
