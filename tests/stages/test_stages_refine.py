@@ -286,3 +286,18 @@ def test_more_budget_asks_only_what_is_missing_and_gives_the_bytes_of_a_run_with
     assert n_first == 2 and len(asked) == len(set(asked))
     fresh = with_cache("other.sqlite", 40)
     assert [f.read_bytes() for f in sorted(more.iterdir())] == [f.read_bytes() for f in sorted(fresh.iterdir())]
+
+
+def test_the_manifest_says_what_each_arm_gained_and_at_what_cost(refined: Path, inputs: RefineInputs) -> None:
+    tables = [read_table(folder / "scores.parquet", schemas.SCORES) for folder in (inputs.scores, refined)]
+    scores = pl.concat(tables).filter(simulator="words", control="none", split="test", contexts="top_and_random")
+    values = dict(scores.filter(metric="correlation")["explanation", "value"].rows())
+    gain = sum(values[f"{unit}.revision.1"] - values[f"{unit}.reader.0"] for unit in (1, 4)) / 2
+    arms = open_artifact(refined, "refined").manifest.counts["arms"]
+    counts, control = arms["revision"], arms["re_explanation"]
+    assert gain > 0 and counts["test_gain"] == pytest.approx(gain) and counts["n_compared"] == 2
+    assert counts["prompt_tokens"] == 10 * counts["n_proposed"]
+    assert counts["gain_per_1000_prompt_tokens"] == pytest.approx(gain * 1000 / counts["prompt_tokens"])
+    assert counts["prompt_tokens_per_point"] == pytest.approx(counts["prompt_tokens"] / (gain * 100))
+    assert (control["test_gain"], control["share_accepted"]) == (0, 0)
+    assert control["prompt_tokens_per_point"] is None is control["gain_per_1000_prompt_tokens"]

@@ -16,6 +16,7 @@ from latentese.metrics.intervals import Bootstrap
 from latentese.metrics.scores import KINDS_OF, correlation_scores
 from latentese.records import Context, Example, Explanation, Kind, Unit
 from latentese.refinement.base import Arm
+from latentese.refinement.gains import arm_gain, gain_at_cost, values_on_test
 from latentese.refinement.loop import Course, Loop, LoopSettings, Step
 from latentese.refinement.mine import MineSettings
 from latentese.refinement.rounds import WHY_BUDGET, prompt_tokens, run_rounds
@@ -116,7 +117,11 @@ def refine(
         finals = _finals([first for _, first, _ in starts], courses, list(arms))
         write_table(finals, schemas.FINALS, draft.path / "finals.parquet")
         counts = {"n_units": len(starts), "n_refined": len(low)}
-        draft.publish(counts | {"arms": {arm: _counts(arm, steps) for arm in arms}})
+        values = values_on_test(pl.concat([study.scores, scores]), simulator.name, CONTEXTS)
+        costs = {arm: _counts(arm, steps) for arm in arms}
+        gains = {arm: arm_gain(arm, INITIAL, finals, values) for arm in arms}
+        at_cost = {arm: gain_at_cost(gains[arm]["test_gain"], _spent(arm, steps)) for arm in arms}
+        draft.publish(counts | {"arms": {arm: costs[arm] | gains[arm] | at_cost[arm] for arm in arms}})
     return out
 
 
@@ -143,7 +148,7 @@ class _Study:
             raise SettingError(
                 "refinement.explainer", settings.explainer, f"an explainer of {inputs.explanations}: {known}"
             )
-        self._scores = read_table(scores.file("scores.parquet"), schemas.SCORES)
+        self.scores = read_table(scores.file("scores.parquet"), schemas.SCORES)
         examples = self.reader.examples.artifact
         self._pool = read_table(examples.file("pool.parquet"), schemas.POOL)
         numbers = read_table(examples.file("pool_contexts.parquet"), schemas.POOL_CONTEXTS)["context"]
@@ -188,7 +193,7 @@ class _Study:
         return [example for example in read if example.context.context in shown]
 
     def _select_score(self, explanation: Explanation) -> float | None:
-        found = self._scores.filter(
+        found = self.scores.filter(
             explanation=explanation.explanation,
             simulator=self.simulator.name,
             control="none",
@@ -269,6 +274,10 @@ def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int | float | None]:
         "n_sentences": sum(len(found.sentences) for found in gathered),
         "n_silent_sentences": sum(sentence.max_act <= 0 for found in gathered for sentence in found.sentences),
         "n_failed_sentences": sum(found.error is not None for found in gathered),
-        "prompt_tokens": sum(map(prompt_tokens, own)),
+        "prompt_tokens": _spent(arm, steps),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
     }
+
+
+def _spent(arm: str, steps: Sequence[Step]) -> int:
+    return sum(prompt_tokens(step) for step in steps if step.course.arm == arm)
