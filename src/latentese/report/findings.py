@@ -21,7 +21,7 @@ from latentese.metrics.correlation import Floats, pearson
 from latentese.metrics.intervals import Bootstrap, Interval, document_draws, mean_of_draws
 from latentese.metrics.scores import KINDS_OF, sums_by_document
 from latentese.report.inputs import Target
-from latentese.report.tables import METRIC
+from latentese.report.tables import BOUNDS, METRIC
 
 FINDINGS = pl.Schema(
     {
@@ -48,8 +48,6 @@ FINDINGS = pl.Schema(
 
 KINDS = {"Neurons": "neuron", "PCA": "PCA direction", "RandomDirections": "random direction"}
 """What a unit is called, by the class of its dictionary; of any other it is a latent."""
-BOUNDS = (".worst", ".best")
-"""Ends of metrics that bound another one."""
 BY = ("target", "kind", "layer", "density")
 CONTEXTS = {"top_and_random": ("top_and_random", "all_kinds"), "random_only": ("random_only",)}
 """Contexts of the scores that stand together: yes-or-no questions are about examples of all kinds."""

@@ -77,6 +77,8 @@ class Target:
     """Of every interval: what the scores were computed with."""
     score_counts: Mapping[str, Any] = field(default_factory=dict)
     """Of the manifest of the scores: what every judge was asked."""
+    sentences: pl.DataFrame = field(default_factory=schemas.SENTENCES.to_frame)
+    """Sentences that refinement had written, with what the units did on them."""
     refine_counts: Mapping[str, Any] = field(default_factory=dict)
     """Of the manifest of the refined explanations: what every arm cost."""
     dictionary: str = ""
@@ -102,11 +104,12 @@ def open_target(name: str, paths: TargetArtifacts, hookpoint: str = "") -> tuple
         simulations=_on_test(scored, "simulations.parquet", schemas.SIMULATIONS),
         decisions=read_table(refined.file("decisions.parquet"), schemas.DECISIONS),
         finals=read_table(refined.file("finals.parquet"), schemas.FINALS),
-        train_log=_train_log(artifacts["dictionary"]),
+        train_log=_if_there(artifacts["dictionary"], "train_log.parquet", schemas.TRAIN_LOG),
         evaluation=json.loads(artifacts["evaluation"].file("metrics.json").read_text(encoding="utf-8")),
         example_counts=examples.manifest.counts,
         level=artifacts["scores"].manifest.settings["level"],
         score_counts=artifacts["scores"].manifest.counts,
+        sentences=_if_there(refined, "sentences.parquet", schemas.SENTENCES),
         refine_counts=refined.manifest.counts,
         dictionary=artifacts["dictionary"].manifest.settings.get("class", ""),
         hookpoint=hookpoint,
@@ -127,11 +130,9 @@ def _on_test(artifacts: tuple[Artifact, ...], name: str, schema: pl.Schema) -> p
 _VALUES = {"value", "low", "high", "n_documents", "n_judged", "n_failed", "true_acts", "expected_acts", "error"}
 
 
-def _train_log(dictionary: Artifact) -> pl.DataFrame:
-    """Read the training log; a dictionary that needs no training has none, or an empty one."""
-    if "train_log.parquet" not in dictionary.manifest.files:
-        return pl.DataFrame(schema=schemas.TRAIN_LOG)
-    return read_table(dictionary.file("train_log.parquet"), schemas.TRAIN_LOG)
+def _if_there(artifact: Artifact, name: str, schema: pl.Schema) -> pl.DataFrame:
+    """Read a table that an artifact may lack: a dictionary that needs no training has no log of it."""
+    return read_table(artifact.file(name), schema) if name in artifact.manifest.files else schema.to_frame()
 
 
 def require_primary(target: Target, settings: ReportSettings) -> None:

@@ -18,6 +18,8 @@ STATUSES = {
 }
 
 METRIC = "correlation"
+BOUNDS = (".worst", ".best")
+"""Ends of metrics that bound another one."""
 
 ARMS = {"initial": "initial", "revision": "final", "re_explanation": "control"}
 """Refinement arm and the prefix of its columns in the study table."""
@@ -98,12 +100,13 @@ def _status() -> pl.Expr:
 
 
 def scores_of_unit(target: Target, unit: int) -> pl.DataFrame:
-    """List every score of one unit on `test`, the control beside it.
+    """List every score of one unit on `test`, whatever the metric, the control beside it; bounds are left out.
 
-    Columns: explainer, revision, simulator, contexts, value, low, high, wrong, n_judged, n_failed.
+    Columns: explainer, revision, simulator, contexts, metric, value, low, high, wrong, n_judged, n_failed.
     """
-    key = ["explainer", "revision", "simulator", "contexts"]
-    scores = target.scores.filter(pl.col("unit") == unit, pl.col("metric") == METRIC)
+    key = ["explainer", "revision", "simulator", "contexts", "metric"]
+    bounds = pl.any_horizontal(pl.col("metric").str.ends_with(end) for end in BOUNDS)
+    scores = target.scores.filter(pl.col("unit") == unit, ~bounds)
     wrong = scores.filter(pl.col("control") == "wrong_explanation").unique(key, keep="first", maintain_order=True)
     right = scores.filter(pl.col("control") == "none")
     columns = [*key, "value", "low", "high", "wrong", "n_judged", "n_failed"]

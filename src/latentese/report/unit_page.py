@@ -14,7 +14,9 @@ from latentese.report.charts import Chart, act_histogram
 from latentese.report.heatmap import ContextView, Peaks, at_counted, dense, view
 from latentese.report.inputs import ReportSettings, Target
 from latentese.report.lineage import Step, lineage
-from latentese.report.tables import STATUSES, primary_scores, scores_of_unit
+from latentese.report.sentences import SentenceView, sentences_of
+from latentese.report.tables import METRIC, STATUSES, primary_scores, scores_of_unit
+from latentese.report.unit_measures import Measures, measures_of
 from latentese.report.visible import visible
 
 _KIND_ORDER = ("top", "quantile", "random", "near_miss")
@@ -32,6 +34,8 @@ class UnitPage:
     status_note: str
     steps: list[Step]
     scores: list[dict[str, Any]]
+    """Correlations; what else was measured is in `measures`."""
+    measures: list[Measures]
     histogram: Chart | None
     test: list[ContextView]
     near_misses: list[ContextView]
@@ -39,6 +43,8 @@ class UnitPage:
     """What the explainer saw."""
     counterexamples: Mapping[int, ContextView]
     """Contexts that refinement showed, by number."""
+    sentences: Mapping[str, list[SentenceView]]
+    """Sentences that were written for a proposal, by the proposal's id."""
     others: list[tuple[str, str]]
     """Explanations by other explainers: name and text."""
 
@@ -63,6 +69,7 @@ class UnitPages:
         steps = lineage(self.target, row, self.scores)
         simulated = self._simulated(unit, row["final"])
         misses = [item for item in simulated if item.kind == "near miss"]
+        scores = scores_of_unit(self.target, unit)
         return UnitPage(
             target=self.target.name,
             row=row,
@@ -71,12 +78,14 @@ class UnitPages:
             status=row["status"],
             status_note=STATUSES[row["status"]],
             steps=steps,
-            scores=self._score_rows(unit),
+            scores=scores.filter(metric=METRIC).to_dicts(),
+            measures=measures_of(scores, self.settings.contexts),
             histogram=self._histogram(unit),
             test=[item for item in simulated if item.kind != "near miss"] or self._plain(unit, "test", near=False),
             near_misses=misses or self._plain(unit, "test", near=True),
             shown=self._of_contexts(unit, self.target.explanations[row["first"]].examples, "explain"),
             counterexamples=self._counterexamples(unit, steps),
+            sentences=sentences_of(self.target, unit),
             others=self._others(unit, {step.explanation for step in steps}),
         )
 
@@ -138,9 +147,6 @@ class UnitPages:
 
     def _get(self, numbers: list[int]) -> list[Context]:
         return self.contexts.get(numbers) if numbers else []
-
-    def _score_rows(self, unit: int) -> list[dict[str, Any]]:
-        return scores_of_unit(self.target, unit).to_dicts()
 
     def _histogram(self, unit: int) -> Chart | None:
         counts = self.target.units.filter(pl.col("unit") == unit)["histogram"].item().to_list()
