@@ -7,11 +7,13 @@ from pathlib import Path
 
 from served_models import Rule, ask, complete_all, make_chat, make_lm
 
+from latentese.explainers.answer import read_reply
 from latentese.lm.cached import CachedChat, CachedLM
 from latentese.lm.dry import DryChat, DryLM, Estimate
 from latentese.lm.marks import Echo, NextToken
 from latentese.lm.protocol import MarkRequest, Message
 from latentese.lm.testing.server import LoopbackServer, Served
+from latentese.refinement.sentences import SentenceWriter
 
 PRICES = [{"model": "toy", "prompt": 1_000_000.0, "completion": 2_000_000.0}]
 MARKS = MarkRequest((Message("user", "a\tb\tc\t"),), (2, 4, 6), ("0", "1"))
@@ -31,6 +33,18 @@ def test_kept_questions_are_answered_and_others_counted_once(tmp_path: Path) -> 
     complete_all(dry, [ask("one")])
     assert dry.take() == Estimate(n_kept=1)
     assert dry.name == cached.name
+
+
+def test_a_guess_reads_as_an_explanation_and_as_all_the_sentences_wanted(tmp_path: Path) -> None:
+    """Without sentences an arm that shows them would end there, and what it proposes would not be counted."""
+    with LoopbackServer(Served(chat=Rule())) as server:
+        dry = DryChat(CachedChat(make_chat(server, tmp_path), tmp_path / "answers.sqlite"))
+        writer = SentenceWriter(dry, n_sentences=10)
+        one, other = (asyncio.run(writer.ask(words)) for words in ("rivers", "lakes"))
+        assert server.seen == []
+    assert len(writer.read(one)) == len(set(writer.read(one) + writer.read(other))) // 2 == 10
+    assert read_reply(one, "the word", max_words=5).startswith("1. guess ")
+    assert dry.take().n_requests == 2
 
 
 def test_a_marked_text_takes_as_many_requests_as_its_reading(tmp_path: Path) -> None:

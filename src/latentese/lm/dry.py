@@ -69,7 +69,7 @@ class DryChat:
         """Answer, and count the question unless its answer is kept."""
         kept = self._lm.kept(request)
         self._count(request, request.max_tokens, 0 if kept else 1)
-        return kept or Reply(f"guess {_hash(request)[:8]}", Usage(), "stop")
+        return kept or Reply(_guessed_text(request), Usage(), "stop")
 
     def _count(self, request: Request | MarkRequest | TextRequest, max_tokens: int, n_requests: int) -> None:
         if not n_requests or request in self._counted:
@@ -102,6 +102,16 @@ class DryLM(DryChat):
         n_characters = len(request.messages[-1].content)
         guessed = _generator(request).uniform(-9, -1, n_characters)
         return kept or TextReply(tuple(range(1, n_characters + 1)), tuple(map(float, guessed)), Usage())
+
+
+N_GUESSED = 20
+"""Lines of a guess: more sentences than are asked for."""
+
+
+def _guessed_text(request: Request) -> str:
+    """Guess numbered lines: where sentences are read from them, what is asked because of the sentences counts too."""
+    guess = _hash(request)[:8]
+    return "\n".join(f"{number}. guess {guess}" + f" {number}" * (number > 1) for number in range(1, N_GUESSED + 1))
 
 
 def _guessed_rows(request: MarkRequest) -> tuple[tuple[float, ...], ...]:

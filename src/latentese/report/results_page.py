@@ -106,7 +106,7 @@ def _cell(cell: PairCell | None) -> str:
     if cell.wrong is not None:
         lines.append(f"other's {two_digits(cell.wrong)} {edges_text(cell.wrong_low, cell.wrong_high)}")
     undefined = f", {cell.n_undefined} undefined" if cell.n_undefined else ""
-    lines.append(f"{cell.n_units} units{undefined}")
+    lines.append(f"{cell.n_units} {'unit' if cell.n_units == 1 else 'units'}{undefined}")
     if cell.n_failed:
         lines.append(f"{cell.n_failed} of {cell.n_judged + cell.n_failed} answers failed")
     return "<br>".join(lines)
