@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Split = Literal["train", "explain", "calibrate", "select", "test"]
@@ -69,6 +69,10 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        """Add up what two answers cost."""
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -125,6 +129,8 @@ class Simulation:
     expected: tuple[float, ...] | None
     """One expected activation per token, on the simulator's own scale; None when it failed."""
     error: str | None = None
+    usage: Usage = field(default=Usage(), compare=False)
+    """Of the language model, kept answers too; nothing where none is asked, or where its answer failed."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class Judgement:
     """Activations at the counted positions only."""
     expected_acts: tuple[float, ...] | None
     error: str | None = None
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def test_limits_spare_a_costly_simulator_and_failures_are_rows(study: Study, tmp
         "n_units": 2,
         "n_judged": 0,
         "n_failed": 16,
+        "prompt_tokens": 0,
     }
 
 

@@ -45,11 +45,12 @@ def _judge(example: Example, simulation: Simulation) -> Judgement:
         raise ValueError(f"simulation of context {simulation.context} given for context {context.context}")
     true_acts = _counted(example.acts, context.keep)
     if simulation.expected is None:
-        return Judgement(context.context, true_acts, None, simulation.error or "no answer")
+        return Judgement(context.context, true_acts, None, simulation.error or "no answer", simulation.usage)
     if len(simulation.expected) != len(context.tokens):
         error = f"{len(simulation.expected)} expected activations for {len(context.tokens)} tokens"
-        return Judgement(context.context, true_acts, None, error)
-    return Judgement(context.context, true_acts, _counted(simulation.expected, context.keep))
+        return Judgement(context.context, true_acts, None, error, simulation.usage)
+    expected_acts = _counted(simulation.expected, context.keep)
+    return Judgement(context.context, true_acts, expected_acts, usage=simulation.usage)
 
 
 def _counted(values: Sequence[float], keep: Sequence[bool]) -> tuple[float, ...]:

@@ -55,17 +55,13 @@ class AllAtOnceSimulator:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         requests = [_request(text, context, shown) for text in (explanation, NO_EXPLANATION)]
         try:
-            told, untold = await asyncio.gather(*(self._log_digits(request) for request in requests))
+            replies = await asyncio.gather(*(self.marker.next_token_logprobs(request) for request in requests))
+            told, untold = (log_expected_digits(reply.logprobs, len(asked)) for reply in replies)
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
         gains = np.round(np.maximum(told - untold, 0.0), 6)
-        return Simulation(
-            context.context, spread_over_tokens(dict(zip(asked, map(float, gains), strict=True)), context)
-        )
-
-    async def _log_digits(self, request: MarkRequest) -> np.ndarray:
-        reply = await self.marker.next_token_logprobs(request)
-        return log_expected_digits(reply.logprobs, len(request.marks))
+        expected = spread_over_tokens(dict(zip(asked, map(float, gains), strict=True)), context)
+        return Simulation(context.context, expected, usage=replies[0].usage + replies[1].usage)
 
 
 def log_expected_digits(logprobs: Sequence[Sequence[float]], n_marks: int) -> np.ndarray:

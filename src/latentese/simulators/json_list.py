@@ -62,7 +62,7 @@ class JsonSimulator:
             return Simulation(context.context, None, str(error))
         told = zip(shown, activations, strict=True)
         counted = {position: value for position, value in told if context.keep[position]}
-        return Simulation(context.context, spread_over_tokens(counted, context))
+        return Simulation(context.context, spread_over_tokens(counted, context), usage=reply.usage)
 
 
 def read_activations(answer: str, n_tokens: int) -> tuple[float, ...]:

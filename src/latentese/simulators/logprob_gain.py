@@ -52,16 +52,18 @@ class LogprobGainSimulator:
         if not context.text:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         try:
-            with_it, without = await asyncio.gather(self._read(told, context), self._read(UNTOLD, context))
+            replies = await asyncio.gather(self._read(told, context), self._read(UNTOLD, context))
+            with_it, without = (per_character(reply, len(context.text)) for reply in replies)
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
         gains = np.round(np.maximum(per_token(with_it - without, context.tokens), 0.0), 6)
         counted = np.where(context.keep, gains, 0.0)
-        return Simulation(context.context, tuple(map(float, counted)))
+        usage = replies[0].usage + replies[1].usage
+        return Simulation(context.context, tuple(map(float, counted)), usage=usage)
 
-    async def _read(self, beginning: str, context: Context) -> Floats:
+    async def _read(self, beginning: str, context: Context) -> TextReply:
         messages = (Message("user", beginning), Message("assistant", context.text))
-        return per_character(await self.reader.token_logprobs(TextRequest(messages, n_shared=1)), len(context.text))
+        return await self.reader.token_logprobs(TextRequest(messages, n_shared=1))
 
 
 def per_character(reply: TextReply, n_characters: int) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Marker, MarkRequest, Message
 from latentese.lm.visible import one_line, visible
-from latentese.records import Context, Explanation, Simulation
+from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.all_at_once import DIGITS
 
@@ -64,7 +64,9 @@ class OneAtATimeSimulator:
             expected = [expected_digit(reply.logprobs) for reply in replies]
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
-        return Simulation(context.context, spread_over_tokens(dict(zip(asked, expected, strict=True)), context))
+        usage = sum((reply.usage for reply in replies), Usage())
+        told = dict(zip(asked, expected, strict=True))
+        return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
 
 
 def expected_digit(logprobs: Sequence[Sequence[float]]) -> float:

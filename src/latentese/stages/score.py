@@ -47,7 +47,8 @@ def score(
     """Write the scores artifact: one row per context judged, one score per explanation, judge, control and metric.
 
     judges: simulators and scorers, by name. Counts: n_explanations, n_without_text, per simulator and scorer n_judged
-    and n_failed, whose explanation was used as the wrong one, and what members of ensembles weigh.
+    and n_failed, per simulator prompt_tokens (of kept answers too), whose explanation was used as the wrong one, and
+    what members of ensembles weigh.
     """
     _check_names(judges, settings)
     scorers = {name: judge for name, judge in judges.items() if isinstance(judge, Scorer)}
@@ -62,13 +63,18 @@ def score(
     described = {**asdict(settings), "simulators": sorted(simulators), "scorers": sorted([*scorers, *causal])}
     with open_draft(out, "scores", inputs, described) as draft:
         counts = study.counts
-        simulated = [run_async(_simulate(s, study.simulated(s))) for s in without_ensembles(simulators).values()]
-        simulations = pl.concat([schemas.SIMULATIONS.to_frame(), *simulated])
+        asking = without_ensembles(simulators)
+        simulated = {name: run_async(_simulate(one, study.simulated(one))) for name, one in asking.items()}
+        simulations = pl.concat([schemas.SIMULATIONS.to_frame(), *(table for table, _ in simulated.values())])
         combined, counts["ensembles"] = combine_members(simulations, simulators, counts["wrong_explanations"])
         simulations = pl.concat([simulations, combined])
         asked = [run_async(_ask(scorer, study.asked_of(scorer))) for scorer in scorers.values()]
         judgements = pl.concat([schemas.JUDGEMENTS.to_frame(), *asked])
-        counts["simulators"] = {name: _counted(simulations, name, "expected_acts") for name in simulators}
+        spent = {name: prompt_tokens for name, (_, prompt_tokens) in simulated.items()}
+        counts["simulators"] = {
+            name: _counted(simulations, name, "expected_acts") | {"prompt_tokens": spent.get(name, 0)}
+            for name in simulators
+        }
         counts["scorers"] = {name: _counted(judgements, name, "answer") for name in scorers}
         write_table(judgements, schemas.JUDGEMENTS, draft.path / "judgements.parquet")
         thresholds = {name: scorer.threshold for name, scorer in scorers.items()}
@@ -152,13 +158,18 @@ def _check_names(judges: Judges, settings: ScoreSettings) -> None:
             raise SettingError("scoring.limits", name, f"one of the simulators and scorers: {', '.join(judges)}")
 
 
-async def _simulate(simulator: Simulator, tasks: Sequence[Task]) -> pl.DataFrame:
+async def _simulate(simulator: Simulator, tasks: Sequence[Task]) -> tuple[pl.DataFrame, int]:
+    """Simulate everything; beside the rows, the prompt tokens of all answers, kept ones too."""
     scorer = SimulationScorer(simulator)
+    spent: list[int] = []
 
     async def rows(task: Task) -> pl.DataFrame:
-        return simulation_rows(task.question, task.examples, await scorer.judge(task.words, task.examples))
+        judgements = await scorer.judge(task.words, task.examples)
+        spent.extend(judgement.usage.prompt_tokens for judgement in judgements)
+        return simulation_rows(task.question, task.examples, judgements)
 
-    return pl.concat([schemas.SIMULATIONS.to_frame(), *await _all_at_once(simulator.name, tasks, rows)])
+    tables = await _all_at_once(simulator.name, tasks, rows)
+    return pl.concat([schemas.SIMULATIONS.to_frame(), *tables]), sum(spent)
 
 
 async def _ask(scorer: Scorer, tasks: Sequence[Task]) -> pl.DataFrame:
