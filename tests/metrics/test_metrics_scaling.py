@@ -192,6 +192,15 @@ def test_r2_on_held_out_points_is_negative_where_their_mean_predicts_better() ->
     assert found.points["extrapolated"].to_list() == [True, True]
 
 
+def test_seeds_of_one_point_have_no_r2() -> None:
+    law = power_law("compute", irreducible=False)
+    points = pl.DataFrame({"compute": [1.0, 2.0, 4.0], "loss": [8.0, 4.0, 2.0], "run": ["a", "b", "c"]})
+    held_out = pl.DataFrame({"compute": [8.0, 8.0], "loss": [1.01, 1.02], "run": ["d", "e"]})
+    found = check_held_out(fit_law(law, points, BOOTSTRAP), held_out)
+    assert found.r2 is None
+    assert found.relative_error == pytest.approx((1 - 1 / 1.01 + 1 - 1 / 1.02) / 2)
+
+
 def test_nothing_held_out_is_no_figure() -> None:
     points = points_of(LEVELLING, (0.5, -0.4, -3.0), widths())
     found = check_held_out(fit_law(LEVELLING, points, BOOTSTRAP), points.clear())

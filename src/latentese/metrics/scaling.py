@@ -122,7 +122,7 @@ class HeldOut(NamedTuple):
     """The points with `PREDICTIONS` and `relative_error`, predicted / loss - 1."""
     r2: float | None
     """Share of the variance of ln loss around its mean that is predicted; negative when the mean predicts better. None
-    for fewer than two distinct losses."""
+    for fewer than two distinct losses, and for repetitions of one point, whose mean is all there is to predict."""
     relative_error: float | None
     """Mean of the absolute relative errors; None without points."""
 
@@ -136,8 +136,10 @@ def check_held_out(fit: Fit, held_out: pl.DataFrame) -> HeldOut:
     points = points.hstack(predict(fit, points))
     points = points.with_columns(relative_error=pl.col("predicted") / pl.col(LOSS) - 1)
     residual = (points[LOSS].log() - points["predicted"].log()).to_numpy()
+    is_repeated = points.select(fit.law.inputs).n_unique() < 2
+    r2 = None if is_repeated else explained(points[LOSS].log().to_numpy(), residual)
     error = points["relative_error"].abs().mean()
-    return HeldOut(points, explained(points[LOSS].log().to_numpy(), residual), None if error is None else float(error))  # type: ignore[arg-type]
+    return HeldOut(points, r2, None if error is None else float(error))  # type: ignore[arg-type]
 
 
 def frontier(compute: Sequence[float], loss: Sequence[float]) -> list[bool]:

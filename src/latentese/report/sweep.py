@@ -148,7 +148,8 @@ def _held_out_text(fitted: FittedCells) -> str:
         for row in points.iter_rows(named=True)
     ]
     error, r2 = fitted.held_out.relative_error, fitted.held_out.r2
-    summary = f"Held out: {points.height} cells, mean relative error {error:.1%}, R² {number_text(r2)}."
+    explained = "" if r2 is None else f", R² {number_text(r2)}"
+    summary = f"Held out: {points.height} cells, mean relative error {error:.1%}{explained}."
     return f"{summary}\n\n{markdown_table(['held-out cell', 'measured', 'predicted', 'error', 'fitted range'], rows)}"
 
 
