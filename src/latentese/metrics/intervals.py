@@ -46,7 +46,7 @@ def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Int
     """Interval of one unit's metric over its documents: sums [n_documents, n_sums]."""
     if not len(sums):
         return Interval(None, None, None)
-    found = _interval(float(metric(sums.sum(axis=0))), document_draws(sums, metric, bootstrap, stream=0), bootstrap)
+    found = percentiles(float(metric(sums.sum(axis=0))), document_draws(sums, metric, bootstrap, stream=0), bootstrap)
     return found if len(sums) > 1 else Interval(found.value, None, None)
 
 
@@ -65,7 +65,7 @@ def mean_interval(units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap)
 
 def mean_of_draws(values: Floats, draws: Floats, bootstrap: Bootstrap) -> Interval:
     """Interval of the mean over units of values [n_units] whose resamples are known: draws [n_units, n_boot]."""
-    return _interval(float(np.mean(values)), _resample_units(draws, bootstrap), bootstrap)
+    return percentiles(float(np.mean(values)), _resample_units(draws, bootstrap), bootstrap)
 
 
 def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, bootstrap: Bootstrap) -> Interval:
@@ -100,7 +100,7 @@ def _resample_units(resampled: Floats, bootstrap: Bootstrap) -> Floats:
     return np.where(n_defined > 0, np.nansum(drawn, axis=1) / np.maximum(n_defined, 1), np.nan)
 
 
-def _interval(value: float, resampled: Floats, bootstrap: Bootstrap) -> Interval:
+def percentiles(value: float, resampled: Floats, bootstrap: Bootstrap) -> Interval:
     """Percentiles of the resamples in which the metric is defined."""
     defined = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not defined.size:
