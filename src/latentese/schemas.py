@@ -24,6 +24,7 @@ VERSIONS = {
     "examples": 1,
     "explanations": 3,
     "scores": 2,
+    "cascade": 1,
     "refined": 2,
     "evaluation": 2,
     "report": 1,
@@ -160,6 +161,26 @@ SCORES = pl.Schema(
 (`ablation`). `contexts` is `top_and_random`, `random_only`, or `all_kinds` for a scorer's questions; `control` is
 `none` or `wrong_explanation`; `value` is null where it is not defined (a constant side, nothing judged, a unit without
 effect), and then counted as such. Where some answers failed, rows `<metric>.worst` and `<metric>.best` bound it."""
+
+CASCADE = pl.Schema(
+    {
+        "unit": UNIT,
+        "explanation": pl.String(),
+        "value": pl.Float64(),
+        "spread": pl.Float64(),
+        "predicted": pl.Float64(),
+        "at_first_look": pl.Float64(),
+        "n_read": pl.Int32(),
+        "n_failed": pl.Int32(),
+        "prompt_tokens": pl.Int64(),
+        "full": pl.Float64(),
+        "full_n_failed": pl.Int32(),
+        "full_prompt_tokens": pl.Int64(),
+    }
+)
+"""One row per unit: the estimate of its costly score over all contexts, its standard deviation, what cheap scores alone
+predict, the costly score over the first look, and what was asked. The `full` columns hold the costly score itself, null
+where it is not defined or was not asked for."""
 
 CALIBRATIONS = pl.Schema(
     {
