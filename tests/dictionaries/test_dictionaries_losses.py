@@ -35,6 +35,13 @@ def test_normalised_error_of_equal_tokens_is_0_not_nan():
     assert normalised_error(same, torch.zeros(3, 2)).item() == 0.0
 
 
+def test_normalised_error_of_equal_tokens_has_a_gradient_of_0_not_nan():
+    recon = torch.zeros(3, 2, requires_grad=True)
+    normalised_error(torch.ones(3, 2), recon).backward()
+    assert recon.grad is not None
+    assert recon.grad.tolist() == [[0.0, 0.0]] * 3
+
+
 def test_of_a_divided_batch_errors_add_up_to_that_of_the_whole():
     # Tokens 0 and 2 are this process's, of which a second one has 4 and 6: batch mean 3, variance (9 + 1 + 1 + 9) / 4.
     mine, others = torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0]])

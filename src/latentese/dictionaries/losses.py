@@ -50,13 +50,15 @@ def fvu(acts: Tensor, recon: Tensor, mean: Tensor) -> Tensor:
 
 
 def normalised_error(acts: Tensor, recon: Tensor) -> Tensor:
-    """Squared error relative to the variance of `acts` within the batch; 0 where that variance is 0 (no NaN).
+    """Squared error relative to the variance of `acts` within the batch; 0, with no gradient, where that variance is 0.
 
     acts are constants: there is no gradient to the variance.
     """
     variance = batch_mean(squared_error(acts, batch_mean(acts.mean(dim=0))))
-    finite: Tensor = torch.nan_to_num(squared_error(acts, recon) / variance, nan=0.0, posinf=0.0)
-    return finite
+    varies = variance > 0
+    # Divided by 1 there and not by 0: replacing the result alone would leave a gradient of 0 / 0, which is NaN.
+    relative = squared_error(acts, recon) / torch.where(varies, variance, 1.0)
+    return torch.where(varies, relative, 0.0)
 
 
 @torch.no_grad()
