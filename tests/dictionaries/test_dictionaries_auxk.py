@@ -76,6 +76,10 @@ def test_k_aux_is_a_setting_or_follows_from_the_width(k_aux: int | None, expecte
     assert build_auxk(10, 20, k_aux, 0.5) == AuxK(expected, 0.5)
 
 
+def test_at_least_one_dead_latent_takes_part_however_narrow_activations_are():
+    assert build_auxk(1, 20, None, 0.5) == AuxK(1, 0.5)  # 2 ** round(log2(1 / 2)) would be half a latent
+
+
 @pytest.mark.parametrize(
     ("k_aux", "coef", "named"), [(0, 1.0, "k_aux=0"), (21, 1.0, "k_aux=21"), (1, -0.1, "aux_coef")]
 )

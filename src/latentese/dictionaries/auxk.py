@@ -44,7 +44,7 @@ def build_auxk(d_model: int, n_latents: int, k_aux: int | None, coef: float) -> 
         raise SettingError("dictionary.k_aux", k_aux, f"1 to n_latents={n_latents}, or null for about d_model / 2")
     if not coef >= 0:
         raise SettingError("dictionary.aux_coef", coef, "at least 0; 0 switches AuxK off")
-    return AuxK(min(k_aux or 2 ** round(log2(d_model / 2)), n_latents), coef)
+    return AuxK(min(k_aux or 2 ** max(0, round(log2(d_model / 2))), n_latents), coef)
 
 
 def encode_some(centred: Tensor, W_enc: Tensor, b_enc: Tensor, idx: Tensor) -> Tensor:
