@@ -247,6 +247,15 @@ def test_labelled_rows_are_where_the_activations_are(tmp_path: Path) -> None:
     assert set(found.document.tolist()) <= set(contexts[evaluated.contexts.of_split("test")].tolist())
 
 
+def test_shards_without_a_drawn_context_are_passed_over(tmp_path: Path) -> None:
+    evaluated = evaluate_on(tmp_path, documents(), digits_in_unit_3, Neurons(WIDTH))
+    assert len(evaluated.activations.spans_of("test")) > 1  # so that one context leaves a shard without any
+    found = label_rows(evaluated, [CONTROL], (), ContextDraw("test", 1, seed=4), lambda _: None)
+    assert len(found.rows) == 11
+    assert found.labels.shape == (1, 11)
+    assert len(set(found.document.tolist())) == 1
+
+
 def test_draws_are_balanced_and_refused_when_a_class_is_small() -> None:
     labels = np.array([POSITIVE] * 6 + [NEGATIVE] * 30 + [OUT] * 10, dtype=np.int8)
     document = np.arange(46) % 3

@@ -50,6 +50,8 @@ def label_rows(
     for span in evaluated.activations.spans_of(draw.split):
         shard = evaluated.activations.read(span.shard)
         local = span.start + np.flatnonzero(np.isin(shard.context[span.start : span.stop], drawn))
+        if len(local) == 0:
+            continue
         present, first = np.unique(shard.context[local], return_index=True)
         for context, of_context in zip(evaluated.contexts.get(present), np.split(local, first[1:]), strict=True):
             passage = Passage(context, context.source in code_sources)
