@@ -182,6 +182,23 @@ def test_average_of_constant_weights_is_those_weights(tmp_path):
     torch.testing.assert_close(averaged.W_dec, frozen.W_dec)
 
 
+def test_the_average_of_two_steps_by_hand(tmp_path):
+    def trained(n_steps, ema):
+        settings = TrainSettings(n_tokens=512 * n_steps, batch_tokens=512, lr=1e-2, ema=ema)
+        topk = small_topk()
+        list(train_dictionary(topk, plant(2560), settings, tmp_path / f"{n_steps}-{ema}"))
+        return topk
+
+    first, second, averaged = trained(1, None), trained(2, None), trained(2, 0.9)
+    # Sum .1 * .9 * first + .1 * second of weights .09 + .1 = 1 - .9^2.
+    for name in ("W_enc", "b_dec"):
+        expected = (0.09 * getattr(first, name) + 0.1 * getattr(second, name)) / 0.19
+        torch.testing.assert_close(getattr(averaged, name), expected)
+        assert not torch.allclose(getattr(averaged, name), getattr(second, name))
+    mean_rows = 0.09 * first.W_dec + 0.1 * second.W_dec
+    torch.testing.assert_close(averaged.W_dec, torch.nn.functional.normalize(mean_rows, dim=1))
+
+
 def test_a_diverging_run_stops_with_one_line(tmp_path):
     settings = TrainSettings(**{**vars(SETTINGS), "lr": 1e38})
     with pytest.raises(
