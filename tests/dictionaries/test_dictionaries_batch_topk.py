@@ -21,7 +21,7 @@ from small_dictionaries import (
 from torch import Tensor
 
 from latentese.dictionaries.autoencoder import smallest_kept
-from latentese.dictionaries.batch_topk import DECAY, BatchTopK
+from latentese.dictionaries.batch_topk import BatchTopK
 from latentese.dictionaries.losses import normalised_error
 from latentese.dictionaries.norm import apply_norm
 from latentese.dictionaries.train_settings import TrainSettings
@@ -88,9 +88,9 @@ def test_the_threshold_is_a_running_average_with_a_corrected_start():
         dictionary.loss(scale * torch.tensor([[1.0, 0.5, -1.0]]), SILENT).total.backward()
         dictionary.before_step_()
         smallest.append(dictionary.threshold.item())
-    # Adam's way: sums of (1 - d) d^age x, divided by 1 - d^t
-    sums = [1.0, DECAY * 1 + 2, DECAY**2 * 1 + DECAY * 2 + 4]
-    expected = [total * (1 - DECAY) / (1 - DECAY**step) for step, total in enumerate(sums, start=1)]
+    # Adam's way: sums of (1 - d) d^age x, divided by 1 - d^t, with d = .99
+    sums = [1.0, 0.99 * 1 + 2, 0.99**2 * 1 + 0.99 * 2 + 4]
+    expected = [total * 0.01 / (1 - 0.99**step) for step, total in enumerate(sums, start=1)]
     assert smallest == pytest.approx(expected, rel=1e-5)
     dictionary.before_step_()  # no batch since
     assert dictionary.n_averaged.item() == 3

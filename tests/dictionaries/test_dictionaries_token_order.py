@@ -39,6 +39,13 @@ def test_an_epoch_holds_each_train_row_once_and_no_other(activations):
     assert not torch.equal(torch.cat(batches[:11]), torch.cat(batches[11:]))
 
 
+def test_each_epoch_takes_the_blocks_in_a_new_order(activations):
+    source = ShuffledTokens(activations, "train", ORDER)
+    first, second = (torch.cat(list(itertools.islice(source.batches(1, start), 30))) for start in (0, 264))
+    # With the blocks in one order, both would be from the same buffer of 50 rows.
+    assert len(set(sorted_rows(first)) | set(sorted_rows(second))) > 50
+
+
 def test_rows_of_distant_places_meet_in_a_batch(activations):
     source = ShuffledTokens(activations, "train", ORDER)
     numbers = {tuple(row): number for number, row in enumerate(train_rows(activations).tolist())}
