@@ -18,6 +18,7 @@ from latentese.dictionaries.formats.load import (
     write_checkpoint,
 )
 from latentese.dictionaries.neurons import Neurons
+from latentese.dictionaries.pca import PCA
 from latentese.dictionaries.pretrained import Pretrained
 from latentese.dictionaries.topk import TopK
 from latentese.errors import ArtifactError, SettingError
@@ -63,6 +64,15 @@ def test_our_own_artifacts_are_a_format_too(tmp_path):
     assert isinstance(loaded, Pretrained)
     assert loaded.meaning["architecture"] == "TopK"
     assert torch.equal(loaded.decode(loaded.encode(acts)), trained.decode(trained.encode(acts)))
+
+
+def test_units_that_also_go_below_0_still_do_when_they_are_imported(tmp_path):
+    pca = PCA(6, n_latents=4)
+    pca.prepare_(torch.randn(32, 6, generator=torch.Generator().manual_seed(0)))
+    loaded = load_pretrained("latentese", str(publish(pca, tmp_path / "dictionary")), d_model=6)
+    assert isinstance(loaded, Pretrained)
+    assert loaded.signed  # so that a unit fires above a quantile, not on every second token
+    assert not load_pretrained("latentese", str(publish(TopK(6, 8, 2), tmp_path / "topk")), d_model=6).signed
 
 
 def test_an_imported_artifact_keeps_its_first_meaning(tmp_path):

@@ -39,7 +39,7 @@ class Loss(NamedTuple):
 class Dictionary(nn.Module, ABC):
     """Maps activations [n_tokens, d_model] to unit activations and back."""
 
-    signed: ClassVar[bool] = False
+    signed: bool = False
     """Whether activations below zero mean something: then a unit fires above a quantile, not above 0."""
     needs_training: ClassVar[bool] = False
 

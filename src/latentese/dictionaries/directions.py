@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Directions(Dictionary):
     are d_model of them. Every token has every unit: k = n_units. Shapes: W_dec [n_latents, d_model], b_dec [d_model].
     """
 
-    signed: ClassVar[bool] = True
+    signed = True
 
     W_dec: Tensor
     b_dec: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ class Neurons(Dictionary):
     At a hookpoint `mlp_act` the units are neurons; elsewhere they are channels.
     """
 
-    signed: ClassVar[bool] = True
+    signed = True
 
     def __init__(self, d_model: int) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class Pretrained(Dictionary):
         super().__init__()
         self.inner = build_described(dictionary)
         self.meaning = dict(meaning)
-        self.d_model, self.n_units = self.inner.d_model, self.inner.n_units
+        self.d_model, self.n_units, self.signed = self.inner.d_model, self.inner.n_units, self.inner.signed
         self.requires_grad_(False)
 
     @classmethod
