@@ -208,6 +208,12 @@ def test_a_diverging_run_stops_with_one_line(tmp_path):
         list(train_dictionary(small_topk(), plant(2560), settings, tmp_path / "checkpoint"))
 
 
+def test_a_device_that_is_not_here_stops_with_one_line(tmp_path):
+    settings = TrainSettings(**{**vars(SETTINGS), "device": "gpu"})
+    with pytest.raises(SettingError, match=r"training\.device='gpu' is not allowed: a device that torch finds here"):
+        list(train_dictionary(small_topk(), plant(2560), settings, tmp_path / "checkpoint"))
+
+
 def test_learning_rate_rises_stays_and_falls():
     settings = TrainSettings(n_tokens=100, batch_tokens=10, lr=1.0, warmup=0.4, decay=0.2)
     assert [settings.lr_at(step, 8) for step in range(10)] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 0.5]

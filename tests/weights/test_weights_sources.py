@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from tiny_models import make_tiny_llama
 
-from latentese.errors import AssetError
+from latentese.errors import AssetError, SettingError
+from latentese.weights.devices import check_device
 from latentese.weights.hub import HubModel
 from latentese.weights.load import load_causal_lm, load_tokenizer
 from latentese.weights.local import LocalModel
@@ -39,6 +43,42 @@ def test_folders_without_a_model_are_named(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(AssetError, match="no tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def say_another_width(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["intermediate_size"] += 8
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [truncate, say_another_width])
+def test_a_damaged_model_is_one_line(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    folder = make_tiny_llama(tmp_path / "tiny")
+    damage(folder)
+    with pytest.raises(AssetError, match="tiny: not a causal language model") as error:
+        load_causal_lm(folder, "float32", "cpu")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:1", "meta"])
+def test_a_device_that_is_not_here_is_refused_before_weights_are_read(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = re.escape(f"device={device!r} is not allowed: a device that torch finds here, such as cpu")
+    with pytest.raises(SettingError, match=message):
+        load_causal_lm(tmp_path / "nothing", "float32", device)
+
+
+def test_devices_that_are_here_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_device("device", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_device("device", "cuda:0")
 
 
 ASK_HUB = """

@@ -14,6 +14,7 @@ from latentese.dictionaries.token_order import TokenSource
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.dictionaries.train_state import StepLog, TrainState, begin, described
 from latentese.errors import SettingError
+from latentese.weights.devices import check_device
 
 StepLogger = Callable[[StepLog], None]
 """Receives each logged step; a tracker's only way in."""
@@ -91,6 +92,7 @@ def _begin_all(
     processes: Processes,
 ) -> dict[str, TrainState]:
     """Make the state of each from its checkpoint; those without one start from one sample."""
+    check_device("training.device", settings.device)
     states = {}
     for name, dictionary in dictionaries.items():
         learner = processes.learner(dictionary.to(settings.device))

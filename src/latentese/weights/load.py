@@ -8,25 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from latentese.errors import AssetError, SettingError
+from latentese.weights.devices import check_device
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What transformers raises for a folder without what is asked for; RuntimeError for tensors of other shapes than the
+configuration says, SafetensorError for a file that is cut off or damaged."""
 
 
 def load_causal_lm(folder: Path, dtype: str, device: str) -> Any:
     """Load a causal language model for inference: evaluation mode, no gradients.
 
-    dtype: bfloat16 or float32; device: as torch names it. Raises AssetError when the folder holds no such model.
+    dtype: bfloat16 or float32; device: as torch names it. Raises SettingError for a device that is not here, and
+    AssetError when the folder holds no such model, or a damaged one.
     """
     if dtype not in DTYPES:
         raise SettingError("dtype", dtype, f"one of {', '.join(DTYPES)}")
+    check_device("device", device)
     with _quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype], local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise AssetError(f"{folder}: not a causal language model ({str(error).splitlines()[0]})") from error
     return model.to(device).eval().requires_grad_(False)
 
@@ -39,7 +47,7 @@ def load_encoder(folder: Path) -> Any:
     with _quiet():
         try:
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise AssetError(f"{folder}: not an encoder ({str(error).splitlines()[0]})") from error
     return model.eval().requires_grad_(False)
 
@@ -49,7 +57,7 @@ def load_tokenizer(folder: Path) -> Any:
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise AssetError(f"{folder}: no tokenizer ({str(error).splitlines()[0]})") from error
     if not tokenizer.is_fast:
         raise AssetError(f"{folder}: its tokenizer gives no character offsets; a tokenizer.json is needed")
