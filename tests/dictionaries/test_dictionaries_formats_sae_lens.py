@@ -74,14 +74,15 @@ def test_constant_norm_rescale_is_ours_with_the_root_mean_square(tmp_path):
     assert_says(sae_lens.read(path).dictionary, acts, latents, weights.decode(latents) / factor)
 
 
-def test_a_factor_on_activations_that_was_not_folded_is_folded(tmp_path):
+@pytest.mark.parametrize("factor", [0.25, 2])  # JSON writes a whole number without a point
+def test_a_factor_on_activations_that_was_not_folded_is_folded(tmp_path, factor):
     weights, acts = toy(), toy_acts()
     path = write_sae_lens(tmp_path / "sae", weights, normalize_activations="expected_average_only_in")
-    (path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 0.25}))
+    (path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": factor}))
     dictionary, meaning = sae_lens.read(path)
-    latents = keep_largest(weights.encode(0.25 * acts))
-    assert_says(dictionary, acts, latents, weights.decode(latents) / 0.25)
-    assert "factor 0.25 on activations" in meaning.norm
+    latents = keep_largest(weights.encode(factor * acts))
+    assert_says(dictionary, acts, latents, weights.decode(latents) / factor)
+    assert f"factor {factor} on activations" in meaning.norm
     assert "activation_scaler.json" in meaning.files
 
 

@@ -161,7 +161,7 @@ def _normed(weights: Weights, cfg: Mapping[str, Any], path: Path) -> tuple[Weigh
     if theirs != "expected_average_only_in":
         return weights, norm, said.NO_NORM if norm == "none" else f"{norm} ({theirs})"
     factor = read_cfg(path / SCALER).get("scaling_factor") if (path / SCALER).is_file() else None
-    if not isinstance(factor, float) or not factor > 0:
+    if not isinstance(factor, int | float) or not factor > 0:
         problem = f"normalize_activations {theirs!r} needs its scaling_factor, which is not in {SCALER} beside it"
         raise ArtifactError(path / CFG, f"{problem}; fold it into the weights with SAELens first")
     return weights.reading(factor), norm, f"none: the factor {factor:g} on activations ({theirs}) is in the weights"
