@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from foreign_checkpoints import toy, toy_acts, write_openai, write_sparsify
+from foreign_checkpoints import toy, toy_acts, write_openai, write_sae_lens, write_sparsify
 
 from latentese.dictionaries import checkpoints
 from latentese.dictionaries.base import Trainable
@@ -107,6 +107,24 @@ def test_an_unknown_format_names_the_known_ones(tmp_path, format):
 def test_nothing_there_is_one_line(tmp_path, format):
     with pytest.raises(ArtifactError, match=rf"{tmp_path}/nothing.*(no such file|no artifact here)"):
         load_pretrained(format, str(tmp_path / "nothing"), d_model=6)
+
+
+@pytest.mark.parametrize(
+    ("format", "changed"),
+    [
+        ("sae_lens", {"architecture": ["topk"]}),
+        ("sae_lens", {"normalize_activations": {"norm": "none"}}),
+        ("sae_lens", {"metadata": "6.0.0"}),
+        ("openai", {"activation": ["TopK"]}),
+        ("openai", {"activation_state_dict": {"k": torch.tensor([1, 2])}}),
+    ],
+)
+def test_values_of_another_kind_than_the_format_has_are_one_line(tmp_path, format, changed):
+    write = {"sae_lens": write_sae_lens, "openai": write_openai}[format]
+    path = write(tmp_path / "sae", toy(), **changed)
+    with pytest.raises(ArtifactError, match=rf"sae: holds other values than {format} writes \(\w+Error: ") as error:
+        read_checkpoint(format, path)
+    assert "\n" not in str(error.value)
 
 
 class Malicious:

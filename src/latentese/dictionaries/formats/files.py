@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> Tensors:
     try:
         return Tensors(path, load_file(_present(path)))
     except (SafetensorError, OSError) as error:
-        raise ArtifactError(path, f"not a readable safetensors file ({_first_line(error)})") from error
+        raise ArtifactError(path, f"not a readable safetensors file ({first_line(error)})") from error
 
 
 def read_pt(path: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -53,7 +53,7 @@ def read_pt(path: Path) -> tuple[Tensors, dict[str, Any]]:
         problem = "refused: it holds more than tensors and plain values, and such a file can run code when it is loaded"
         raise ArtifactError(path, f"{problem}; ask its author for safetensors") from error
     except Exception as error:  # a corrupt file fails in many ways, depending on where
-        raise ArtifactError(path, f"not a readable .pt file ({_first_line(error)})") from error
+        raise ArtifactError(path, f"not a readable .pt file ({first_line(error)})") from error
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
         raise ArtifactError(path, "expected a mapping of names to tensors (a state dict)")
     tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
@@ -106,5 +106,6 @@ def _present(path: Path) -> Path:
     return path
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """First line of what an error says, or its class where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,11 +8,15 @@ from types import ModuleType
 
 from latentese.dictionaries.base import Dictionary, Trainable
 from latentese.dictionaries.formats.base import Imported
+from latentese.dictionaries.formats.files import first_line
 from latentese.dictionaries.pretrained import Pretrained
-from latentese.errors import SettingError
+from latentese.errors import ArtifactError, SettingError
 
 READABLE = ("sae_lens", "sparsify", "dictionary_learning", "openai", "latentese")
 WRITABLE = ("sae_lens", "sparsify", "dictionary_learning")
+
+MISREAD = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What comes of files that hold other kinds of values than their format does, such as a list where a name should be."""
 
 
 def load_pretrained(format: str, path: str, d_model: int) -> Dictionary:
@@ -28,8 +32,13 @@ def load_pretrained(format: str, path: str, d_model: int) -> Dictionary:
 
 
 def read_checkpoint(format: str, path: Path) -> Imported:
-    """Read a checkpoint in one of the `READABLE` formats."""
-    read: Imported = _module(format, READABLE).read(path)
+    """Read a checkpoint in one of the `READABLE` formats; raises ArtifactError for one that is not what it says."""
+    module = _module(format, READABLE)
+    try:
+        read: Imported = module.read(path)
+    except MISREAD as error:
+        problem = f"holds other values than {format} writes ({type(error).__name__}: {first_line(error)})"
+        raise ArtifactError(path, problem) from error
     return read
 
 
