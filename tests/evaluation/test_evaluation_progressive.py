@@ -93,10 +93,11 @@ def test_a_threshold_spends_latents_where_they_are_worth_most(tmp_path: Path) ->
 
 
 def test_the_threshold_comes_from_the_other_split(tmp_path: Path) -> None:
-    acts = {"test": [3.0, 3.0], "select": [5.0, 4.0]}
+    # One of 5 and 2 per token exceeds 2, and so do both 3 of the measured tokens; the threshold of those would be 3.
+    acts = {"test": [3.0, 3.0], "select": [5.0, 2.0]}
     evaluated = evaluate_on(tmp_path, plain_documents(), constant(acts, [0.0, 0.0]), identity_topk(2, 1))
     found = Progressive(ks=(1,), n_boot=20).measure(evaluated)
-    assert found.metrics["above_threshold"]["k1"] == {"fvu": 1.0, "l0": 0.0}
+    assert found.metrics["above_threshold"]["k1"] == {"fvu": 0.0, "l0": 2.0}
 
 
 def test_signed_units_are_kept_by_magnitude(tmp_path: Path) -> None:

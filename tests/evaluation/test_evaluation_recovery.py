@@ -94,6 +94,12 @@ def test_dead_latents_count_as_dead_and_nowhere_else():
     assert asdict(found) == pytest.approx({**PERFECT, "dead_share": 1 / 5})
 
 
+def test_a_direction_that_only_a_dead_latent_is_near_is_nobodys():
+    # Live: axes 0 0 1; dead: axis 3. Two directions are some live latent's nearest.
+    W_enc = torch.cat([EYE[[0, 0, 1]].t(), torch.zeros(4, 1)], dim=1)
+    assert measure(dictionary_of(EYE[[0, 0, 1, 3]], W_enc=W_enc)).uniqueness == pytest.approx(2 / 3)
+
+
 def test_f1_counts_misses_and_false_alarms():
     # k = 1: token 1 (1 on axis 1, 3 on axis 2) loses axis 1, token 3 (1 on axis 0, 2 on axis 3) loses axis 0.
     # F1 per axis: 0 has 1 hit of 2 actives, 2 * 1 / (2 + 1); 1 has none; 2 and 3 are whole.
