@@ -253,6 +253,7 @@ def test_k_aux_defaults_to_the_power_of_two_nearest_to_half_the_width():
     [
         ({"k": 0}, r"dictionary.k=0 is not allowed: 1 to n_latents=40"),
         ({"k": 41}, r"dictionary.k=41 is not allowed: 1 to n_latents=40"),
+        ({"k": 2.5}, r"dictionary.k=2.5 is not allowed: a whole number"),
         ({"k_aux": 41}, r"dictionary.k_aux=41"),
         ({"n_latents": 0}, r"dictionary.n_latents=0"),
         ({"aux_coef": -1.0}, r"dictionary.aux_coef=-1.0"),

@@ -235,6 +235,7 @@ def test_learning_rate_scales_with_the_number_of_latents():
         ({"clip_norm": 0.0}, r"training.clip_norm=0.0 is not allowed: above 0, or null for no limit"),
         ({"ema": 1.0}, r"training.ema=1.0"),
         ({"block_tokens": 0}, r"training.block_tokens=0"),
+        ({"seed": -1}, r"training.seed=-1 is not allowed: at least 0"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

@@ -20,7 +20,9 @@ def check_sizes(d_model: int, n_latents: int, norm: str) -> None:
 
 
 def check_k(k: int, n_latents: int) -> None:
-    """Refuse more active latents per token than there are, or none."""
+    """Refuse more active latents per token than there are, or none, or a part of one."""
+    if not isinstance(k, int):
+        raise SettingError("dictionary.k", k, "a whole number")
     if not 1 <= k <= n_latents:
         raise SettingError("dictionary.k", k, f"1 to n_latents={n_latents}")
 

@@ -44,6 +44,8 @@ class OrderSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.block_tokens <= self.buffer_tokens:
             raise SettingError("training.block_tokens", self.block_tokens, f"1 to buffer_tokens={self.buffer_tokens}")
+        if self.seed < 0:
+            raise SettingError("training.seed", self.seed, "at least 0")
 
 
 class BlockedTokens(ABC):
