@@ -222,6 +222,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(planted: Study, tmp_path:
         ({"split": "tset"}, r"split='tset'"),
         ({"series": (KnownCheckpoint(1.0, 2.0),)}, r"evaluations.downstream.series=\[1.0\]"),
         ({"n_boot": 0}, r"n_boot=0"),
+        ({"mean_split": "test"}, r"evaluations.downstream.mean_split='test' is not allowed: another than split"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

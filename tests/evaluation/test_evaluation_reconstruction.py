@@ -95,6 +95,10 @@ def test_a_split_that_was_not_collected_is_refused(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(SettingError, match=r"evaluations.reconstruction.batch_tokens=0"):
         Reconstruction(batch_tokens=0)
+    with pytest.raises(
+        SettingError, match=r"evaluations.reconstruction.mean_split='test' is not allowed: another than"
+    ):
+        Reconstruction(mean_split="test")
 
 
 def test_what_contexts_add_up_to_are_the_figures(tmp_path):

@@ -80,6 +80,9 @@ class Downstream:
         for name in ("n_contexts", "batch_contexts", "mean_tokens"):
             if getattr(self, name) < 1:
                 raise SettingError(f"evaluations.{self.name}.{name}", getattr(self, name), "at least 1")
+        if self.mean_split == self.split:
+            allowed = "another than split: the mean never comes from measured tokens"
+            raise SettingError(f"evaluations.{self.name}.mean_split", self.mean_split, allowed)
         check_series(self.series, f"evaluations.{self.name}.series")
         self.bootstrap  # noqa: B018  (checks its fields before anything is measured)
 

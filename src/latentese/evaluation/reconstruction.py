@@ -53,6 +53,9 @@ class Reconstruction:
         for name in ("mean_tokens", "batch_tokens", "bins_per_decade"):
             if getattr(self, name) < 1:
                 raise SettingError(f"evaluations.{self.name}.{name}", getattr(self, name), "at least 1")
+        if self.mean_split == self.split:
+            allowed = "another than split: the mean never comes from measured tokens"
+            raise SettingError(f"evaluations.{self.name}.mean_split", self.mean_split, allowed)
 
     def measure(self, evaluated: Evaluated) -> Findings:
         """Stream the split's tokens through the dictionary, once."""
