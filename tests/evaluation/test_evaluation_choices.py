@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from flows.config import build
+from latentese.errors import SettingError
 from latentese.evaluation.n2g import N2G
 from latentese.evaluation.probes import Probes
 from latentese.evaluation.progressive import Progressive
@@ -25,3 +27,13 @@ def test_a_choice_names_every_setting_and_agrees_with_the_class(root: Path, eval
         assert len(made.sources) == 7
         made = replace(made, sources={})
     assert made == evaluation
+
+
+@pytest.mark.parametrize("kind", [N2G, Probes, Progressive, Shrinkage])
+@pytest.mark.parametrize("wrong", [{"level": 1.5}, {"seed": -1}], ids=["level", "seed"])
+def test_intervals_that_cannot_be_made_are_refused_before_anything_is_measured(
+    kind: Callable[..., object], wrong: dict[str, float]
+) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(SettingError, match=rf"^{name}={value} is not allowed"):
+        kind(**wrong)

@@ -136,6 +136,7 @@ def test_memory_does_not_grow_with_tokens():
         ({"l0": 10.0}, "at most max_frequency \\* n_directions = 9.6"),
         ({"correlation": 1.5}, "planted.correlation=1.5"),
         ({"noise": float("nan")}, "planted.noise=nan"),
+        ({"seed": -1}, "planted.seed=-1"),
     ],
 )
 def test_impossible_settings_are_one_line(changed, problem):

@@ -147,7 +147,10 @@ def test_tokens_are_a_seeded_draw(tmp_path: Path) -> None:
     assert first["n_tokens"] == 30
 
 
-@pytest.mark.parametrize("wrong", [{"ks": ()}, {"ks": (2, 1)}, {"ks": (0, 1)}, {"n_tokens": 0}, {"batch_tokens": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ks": ()}, {"ks": (2, 1)}, {"ks": (0, 1)}, {"n_tokens": 0}, {"batch_tokens": 0}, {"threshold_split": "test"}],
+)
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=f"evaluations.progressive.{next(iter(wrong))}"):
         Progressive(**wrong)  # type: ignore[arg-type]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from planted_subject import A, Study, make_study, plant_directions, two_latents
 
 from latentese.dictionaries.neurons import Neurons
+from latentese.errors import SettingError
 from latentese.evaluation.selectivity import Chosen, Firing, FiringSample, firing_by_source, selective_units
 
 
@@ -24,6 +27,14 @@ def test_densities_are_those_of_each_source(planted: Study) -> None:
     # latent 0 is the direction of code tokens, latent 1 is on all of them
     assert firing.density.tolist() == [[1.0, 1.0], [0.0, 1.0]]
     assert firing.max_act.tolist() == [A, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"n_tokens": 0}, r"selection\.n_tokens=0"), ({"split": "x"}, "split='x'")]
+)
+def test_a_sample_of_nothing_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        FiringSample(**wrong)
 
 
 def test_sources_are_told_apart_in_a_sample(planted: Study) -> None:

@@ -78,7 +78,7 @@ def test_what_is_not_defined_is_none_and_left_out_of_means() -> None:
     assert mean_interval([constant, sums], pearson, BOOTSTRAP).value == pytest.approx(pearson(sums.sum(axis=0)))
 
 
-@pytest.mark.parametrize("setting", [{"n_boot": 0}, {"level": 1.0}])
+@pytest.mark.parametrize("setting", [{"n_boot": 0}, {"level": 1.0}, {"seed": -1}])
 def test_settings_that_make_no_interval_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError):
         Bootstrap(**setting)

@@ -103,6 +103,12 @@ class N2G:
             raise SettingError(f"evaluations.{self.name}.quantile", self.quantile, "between 0 and 1")
         if self.build_split == self.test_split:
             raise SettingError(f"evaluations.{self.name}.test_split", self.test_split, "another than build_split")
+        self.bootstrap  # noqa: B018  (checks its fields before anything is measured)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap(self.n_boot, self.level, self.seed)
 
     def measure(self, evaluated: Evaluated) -> Findings:
         """Table `units`, one row per unit, and means over units."""
@@ -124,7 +130,7 @@ class N2G:
             n_firings = int((built.acts[:, place] > unit.threshold).sum())
             tried.append(Tried(unit.unit, unit.threshold, n_firings, found, trie, sums))
         table = pl.DataFrame([_row(unit) for unit in tried], schema=TABLE, orient="row")
-        figures = _figures(tried, Bootstrap(self.n_boot, self.level, self.seed))
+        figures = _figures(tried, self.bootstrap)
         return Findings({**figures, "pad_id": pad_id}, {"units": table})
 
     def _read(self, evaluated: Evaluated) -> tuple[np.ndarray, UnitTokens, UnitTokens]:

@@ -60,6 +60,8 @@ class PlantedSettings:
             raise SettingError("planted.correlation", self.correlation, "0 to 1")
         if not self.noise >= 0:
             raise SettingError("planted.noise", self.noise, "at least 0")
+        if self.seed < 0:
+            raise SettingError("planted.seed", self.seed, "at least 0")
 
 
 class PlantedTokens(NamedTuple):

@@ -117,6 +117,12 @@ class Probes:
         for name in self.tasks or ():
             if name not in names:
                 raise SettingError(f"evaluations.{self.name}.tasks", name, f"one of {', '.join(names)}")
+        self.bootstrap  # noqa: B018  (checks its fields before anything is measured)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap(self.n_boot, self.level, self.seed)
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
@@ -127,13 +133,12 @@ class Probes:
             task.name: self._probe(evaluated, halves, place, task.name)
             for place, task in enumerate(tqdm(tasks, desc=self.name, unit="task", disable=None))
         }
-        bootstrap = Bootstrap(self.n_boot, self.level, self.seed)
         rows = [
-            (task.name, task.definition, *_counts(halves, place), *_row(probes[task.name], bootstrap))
+            (task.name, task.definition, *_counts(halves, place), *_row(probes[task.name], self.bootstrap))
             for place, task in enumerate(tasks)
         ]
         table = pl.DataFrame(rows, schema=TABLE, orient="row")
-        return Findings(_figures(probes, table, bootstrap), {"tasks": table})
+        return Findings(_figures(probes, table, self.bootstrap), {"tasks": table})
 
     def _asked(self, evaluated: Evaluated) -> list[Task]:
         sources = (Task(name, task.definition, task.label) for name, task in self.sources.items())

@@ -72,6 +72,15 @@ class Progressive:
         for name in ("n_tokens", "threshold_tokens", "mean_tokens", "batch_tokens", "n_boot"):
             if getattr(self, name) < 1:
                 raise SettingError(f"evaluations.{self.name}.{name}", getattr(self, name), "at least 1")
+        if self.threshold_split == self.split:
+            allowed = "another than split: thresholds are measured there"
+            raise SettingError(f"evaluations.{self.name}.threshold_split", self.threshold_split, allowed)
+        self.bootstrap  # noqa: B018  (checks its fields before anything is measured)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap(self.n_boot, self.level, self.seed)
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
@@ -83,8 +92,7 @@ class Progressive:
             for tokens in token_batches(evaluated, rows, self.batch_tokens):
                 _add_(curves, evaluated.dictionary, tokens.acts, tokens.document, mean)
                 bar.update(len(tokens.acts))
-        bootstrap = Bootstrap(self.n_boot, self.level, self.seed)
-        table = pl.DataFrame([_row(curve, bootstrap) for curve in curves], schema=TABLE, orient="row")
+        table = pl.DataFrame([_row(curve, self.bootstrap) for curve in curves], schema=TABLE, orient="row")
         return Findings({**_figures(table), "n_tokens": len(rows)}, {"curves": table})
 
     def _curves(self, evaluated: Evaluated) -> Iterator[_Curve]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentese.corpus.contexts import Contexts
 from latentese.dictionaries.base import Dictionary
+from latentese.errors import SettingError
 from latentese.evaluation.sampling import known_split
 from latentese.examples.settings import SampleSettings
 from latentese.examples.thresholds import fire_thresholds
@@ -27,6 +28,11 @@ class FiringSample:
     """Never the contexts that are measured: a unit chosen there would be chosen for its luck."""
     n_tokens: int = 16_384
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        known_split(self.split)
+        if self.n_tokens < 1:
+            raise SettingError("selection.n_tokens", self.n_tokens, "at least 1")
 
 
 @dataclass(frozen=True)

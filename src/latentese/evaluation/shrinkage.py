@@ -88,6 +88,12 @@ class Shrinkage:
                 raise SettingError(f"evaluations.{self.name}.{name}", getattr(self, name), "at least 1")
         if not self.tolerance > 0:
             raise SettingError(f"evaluations.{self.name}.tolerance", self.tolerance, "above 0")
+        self.bootstrap  # noqa: B018  (checks its fields before anything is measured)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap(self.n_boot, self.level, self.seed)
 
     @torch.no_grad()
     def measure(self, evaluated: Evaluated) -> Findings:
@@ -106,7 +112,7 @@ class Shrinkage:
                 _add_(sums, tokens.document, code, refined, (code.x + decoder.b_dec - mean).square().sum(dim=1))
                 _add_to_bins_(bins, code.values, refined)
                 bar.update(len(tokens.acts))
-        return Findings(_figures(sums.rows, Bootstrap(self.n_boot, self.level, self.seed)), {"values": _table(bins)})
+        return Findings(_figures(sums.rows, self.bootstrap), {"values": _table(bins)})
 
 
 def read_decoder(dictionary: Dictionary) -> Decoder:

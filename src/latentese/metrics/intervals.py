@@ -40,6 +40,8 @@ class Bootstrap:
             raise SettingError("n_boot", self.n_boot, "at least 1 resample")
         if not 0 < self.level < 1:
             raise SettingError("level", self.level, "between 0 and 1")
+        if self.seed < 0:
+            raise SettingError("seed", self.seed, "at least 0")
 
 
 def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Interval:
