@@ -31,6 +31,13 @@ def test_directions_are_those_of_largest_variance_pointing_to_the_long_tail():
     assert (coordinates.pow(3).mean(dim=0) > 0).all()
 
 
+def test_directions_turn_with_the_long_tail():
+    up, down = PCA(3, norm="none"), PCA(3, norm="none")
+    up.prepare_(stretched())
+    down.prepare_(-stretched())  # the same covariance, all tails on the other side
+    torch.testing.assert_close(down.W_dec, -up.W_dec, atol=1e-4, rtol=0)
+
+
 def test_what_is_left_over_is_the_variance_of_the_other_directions():
     pca, sample = PCA(3, 2, norm="none"), stretched()
     pca.prepare_(sample)

@@ -75,6 +75,22 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_bytes(tmp_path, stop_afte
     assert weights(again) == weights(whole)
 
 
+def test_latents_that_were_silent_before_a_stop_are_dead_as_soon_after_it(tmp_path):
+    def six_silent() -> TopK:
+        topk = small_topk()
+        with torch.no_grad():
+            topk.b_enc[:6] = -100.0
+        return topk
+
+    whole, resumed = six_silent(), six_silent()
+    undisturbed = list(train_dictionary(whole, plant(2560), SETTINGS, tmp_path / "whole"))
+    # Dead after 1500 tokens: from the checkpoint at step 5 alone it would be step 8 before any is.
+    assert undisturbed[5].n_dead >= 6
+    list(itertools.islice(train_dictionary(six_silent(), plant(2560), SETTINGS, tmp_path / "cut"), 7))
+    assert list(train_dictionary(resumed, plant(2560), SETTINGS, tmp_path / "cut")) == undisturbed
+    assert weights(resumed) == weights(whole)
+
+
 def gradient_after_one_step(tmp_path: Path, clip_norm: float | None) -> torch.Tensor:
     """All gradients of the first step, which Adam's first moment holds at 1 - .9 of their size."""
     settings = TrainSettings(n_tokens=512, batch_tokens=512, lr=1e-3, clip_norm=clip_norm)
