@@ -39,7 +39,7 @@ class AuxK:
 
 
 def build_auxk(d_model: int, n_latents: int, k_aux: int | None, coef: float) -> AuxK:
-    """Make AuxK from a dictionary's settings; k_aux None is the power of two nearest to d_model / 2."""
+    """Make AuxK from settings; k_aux None is the power of two nearest to d_model / 2 on a logarithmic scale."""
     if k_aux is not None and not 1 <= k_aux <= n_latents:
         raise SettingError("dictionary.k_aux", k_aux, f"1 to n_latents={n_latents}, or null for about d_model / 2")
     if not coef >= 0:

@@ -37,7 +37,7 @@ class StepLog:
     fvu: float
     l0: float
     n_dead: int
-    """Latents silent for longer than `dead_after_tokens`."""
+    """Latents silent for `dead_after_tokens` or longer."""
     aux_loss: float
     lr: float
 

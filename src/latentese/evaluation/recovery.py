@@ -73,7 +73,7 @@ def measure_recovery(
     near = nearest(directions, W_dec)
     match = near.truth_match
     sums = _Sums(len(directions), dictionary.n_units, directions.shape[1])
-    # What one unit of a latent is worth along the direction that it matches.
+    # One unit of a latent adds a row of this length, negative where it points away from the direction.
     worth = torch.linalg.vector_norm(W_dec, dim=1)[match] * (directions * W_dec[match]).sum(dim=1).sign()
     for acts, coefs in tokens:
         code = dictionary.encode(acts)
