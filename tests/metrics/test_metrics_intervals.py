@@ -44,6 +44,13 @@ def test_intervals_of_a_mean_cover_the_mean_over_all_units() -> None:
     assert covered / len(found) >= 0.9
 
 
+def test_the_mean_over_a_single_unit_is_as_uncertain_as_its_documents_make_it() -> None:
+    sums = unit(np.random.default_rng(7), 0.5)
+    alone, mean = document_interval(sums, pearson, BOOTSTRAP), mean_interval([sums], pearson, BOOTSTRAP)
+    assert mean.value == alone.value
+    assert mean.high - mean.low == pytest.approx(alone.high - alone.low, rel=0.25)
+
+
 def test_identical_documents_leave_no_doubt() -> None:
     sums = np.tile(token_sums([0, 1, 2], [0, 1, 1]), (5, 1))
     interval = document_interval(sums, pearson, BOOTSTRAP)

@@ -74,6 +74,12 @@ def test_how_far_from_convergence() -> None:
     assert found == (100, 50, pytest.approx(0.35))
 
 
+def test_held_out_cells_say_nothing_of_convergence() -> None:
+    rows = [(1, 1, 100, 0, 1.0), (1, 1, 50, 0, 2.0), (2, 1, 100, 0, 1.0), (2, 1, 50, 0, 10.0)]
+    found = still_falling(cells(rows, held_out=(2, 3)), {"n_tokens": 100}, AXES)
+    assert found == (100, 50, pytest.approx(0.5))  # 1 - 1 / 2; with the others it would be (.5 + .9) / 2
+
+
 def test_convergence_is_unknown_where_there_is_nothing_to_compare_with() -> None:
     rows = [(1, 1, 100, 0, 1.0), (2, 1, 50, 0, 1.0)]
     assert still_falling(cells(rows), {"n_tokens": 100}, AXES) is None
