@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,9 @@ import pytest
 from toy_report import Toy
 
 from latentese import schemas
-from latentese.report.arms import arm_ends, arm_names, tokens_per_point
+from latentese.report.arms import arm_costs, arm_ends, arm_names, tokens_per_point
 from latentese.report.index_page import _arms
+from latentese.report.inputs import open_target
 
 
 def finals(*rows: tuple[int, str, str]) -> pl.DataFrame:
@@ -55,6 +57,25 @@ def test_every_arm_of_the_toy_study_is_told_with_its_cost(published: Path, toy: 
     assert summary["arms"]["re_explanation"]["over_re_explanation"] == {}
     assert "tokens_per_point" not in summary["arms"]["re_explanation"], "it gained nothing"
     assert "Arms of refinement" in (published / "index.html").read_text()
+
+
+def test_the_share_accepted_is_of_proposals_as_in_the_manifest_of_refinement(toy: Toy) -> None:
+    # Unit 1 is revised twice and the second child is not accepted; unit 2 stops at once, the budget ends unit 3:
+    # 1 of 2 proposals, though there are 4 decisions.
+    shown: tuple[list[int], ...] = ([], [], [], [], [])
+    rows = [
+        (1, "revision", 1, "1.ex.0", "1.revision.1", 0.3, 0.5, True, "gain", *shown),
+        (1, "revision", 2, "1.revision.1", "1.revision.2", 0.5, 0.4, False, "no gain", *shown),
+        (2, "revision", 1, "2.ex.0", None, 0.2, None, False, "no counterexample left in the pool", *shown),
+        (3, "revision", 1, "3.ex.0", None, 0.1, None, False, "budget", *shown),
+        (3, "control", 1, "3.ex.0", None, 0.1, None, False, "budget", *shown),
+    ]
+    opened, _ = open_target("latents", toy.targets["latents"])
+    target = replace(opened, decisions=pl.DataFrame(rows, schema=schemas.DECISIONS, orient="row"))
+    costs = arm_costs(target, "revision")
+    assert (costs["n_proposed"], costs["n_accepted"], costs["share_accepted"]) == (2, 1, 0.5)
+    nothing = arm_costs(target, "control")
+    assert (nothing["n_proposed"], nothing["n_accepted"], nothing["share_accepted"]) == (0, 0, None)
 
 
 def test_nothing_is_listed_where_no_unit_took_part() -> None:

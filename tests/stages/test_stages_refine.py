@@ -248,6 +248,8 @@ def test_a_budget_ends_the_run_with_a_counted_row_per_course(inputs: RefineInput
     assert later.height == 4 and later["child"].null_count() == 4
     counts = open_artifact(out, "refined").manifest.counts["arms"]["revision"]
     assert (counts["prompt_tokens"], counts["n_over_budget"], counts["share_accepted"]) == (20, 2, 1.0)
+    proposed = table.filter(pl.col("child").is_not_null(), arm="revision")  # what the report takes for proposals
+    assert (counts["n_proposed"], counts["share_accepted"]) == (proposed.height, proposed["accepted"].mean())
     finals = dict(
         read_table(out / "finals.parquet", schemas.FINALS).filter(arm="revision")["unit", "explanation"].rows()
     )

@@ -32,9 +32,10 @@ def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str) -> pl.DataFram
 def arm_costs(target: Target, arm: str) -> dict[str, int | float | None]:
     """Count what an arm proposed and spent: n_proposed, n_accepted, share_accepted, prompt and completion tokens.
 
-    Tokens are those of the manifest, sentences that were written included.
+    A decision without a child proposed nothing: the course stopped, or the budget was spent. Tokens are those of the
+    manifest, sentences that were written included.
     """
-    own = target.decisions.filter(arm=arm)
+    own = target.decisions.filter(pl.col("child").is_not_null(), arm=arm)
     spent = target.refine_counts.get("arms", {}).get(arm, {})
     n_accepted = int(own["accepted"].sum())
     return {
