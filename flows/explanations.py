@@ -48,7 +48,9 @@ def main(*words: str) -> None:
 
 def _add_diff(parser: argparse.ArgumentParser) -> None:
     for name in ("before", "after"):
-        parser.add_argument(name, metavar=f"REV_{name.upper()}", help="Git revision, DVC experiment, or `workspace`")
+        parser.add_argument(
+            name, metavar=f"REV_{name.upper()}", help="Git revision, DVC experiment, folder, or `workspace`"
+        )
     parser.add_argument("--target", default="latents")
     parser.add_argument("--explainer", help="whose explanations (default: report.primary_explainer of each)")
     parser.add_argument("--simulator", help="whose simulations (default: report.primary_simulator of each)")

@@ -15,6 +15,7 @@ SWEEPS = Path("artifacts/sweeps")
 PLANTED = Path("artifacts/planted")
 CASCADES = Path("artifacts/cascade")
 REPORT = Path("reports/run")
+FINDINGS = Path("reports/findings")
 SWEEP_REPORTS = Path("reports/sweeps")
 TIMINGS = Path("reports/timings")
 

@@ -1,4 +1,4 @@
-"""Artifacts of any revision, read from DVC's cache; nothing in the workspace is touched."""
+"""Artifacts of any revision, read from DVC's cache, or of another project's folder; nothing in either is touched."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config import PARAMS, Params, parse_yaml, read_params
+from flows.config import PARAMS, Params, parse_yaml, read_params, read_yaml
 from latentese.errors import LatenteseError
 
 if TYPE_CHECKING:
@@ -31,9 +32,15 @@ class Revision:
 
 @contextmanager
 def open_revision(name: str) -> Iterator[Revision]:
-    """Open a Git revision, a DVC experiment by its name, or `workspace`; copies go when it is closed."""
+    """Open a Git revision, a DVC experiment by its name, `workspace`, or a folder; copies go when it is closed.
+
+    A folder is one with a params.yaml, and comes before a revision of the same name.
+    """
     if name == WORKSPACE:
-        yield Revision(name, read_params(), _present)
+        yield Revision(name, read_params(), partial(_present, name, Path()))
+        return
+    if (folder := Path(name)).joinpath(PARAMS).is_file():
+        yield Revision(name, read_yaml(folder / PARAMS), partial(_present, name, folder))
         return
     files = _file_system(name)
     room = Path(tempfile.mkdtemp(prefix="latentese-revision-"))
@@ -47,10 +54,10 @@ def open_revision(name: str) -> Iterator[Revision]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def _present(path: Path) -> Path:
-    if not path.exists():
-        raise LatenteseError(f"{WORKSPACE}: {path} is missing; run `dvc repro` or `dvc checkout`")
-    return path
+def _present(name: str, folder: Path, path: Path) -> Path:
+    if not (folder / path).exists():
+        raise LatenteseError(f"{name}: {path} is missing; run `dvc repro` or `dvc checkout`")
+    return folder / path
 
 
 def _file_system(name: str) -> DVCFileSystem:
@@ -65,9 +72,8 @@ def _file_system(name: str) -> DVCFileSystem:
     except NotDvcRepoError as error:
         raise LatenteseError(f"{name}: {' '.join(str(error).split())}") from error
     except DvcException as error:
-        raise LatenteseError(
-            f"{name}: no Git revision and no DVC experiment (`dvc exp list`), nor `{WORKSPACE}`"
-        ) from (error)
+        problem = f"no Git revision and no DVC experiment (`dvc exp list`), nor `{WORKSPACE}` or a folder with {PARAMS}"
+        raise LatenteseError(f"{name}: {problem}") from error
 
 
 def _fetch(files: DVCFileSystem, revision: str, path: Path, copy: Path) -> Path:
