@@ -14,7 +14,7 @@ from tiny_models import make_tiny_llama
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.local import LocalLM
 from latentese.lm.marks import Echo, MarkReading, NextToken, PromptLogprobs, candidate_logprobs
-from latentese.lm.places import read_places
+from latentese.lm.places import read_places, read_prompt_places
 from latentese.lm.prompts import MarkedPrompt, TokenPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.lm.testing.models import FolderModel
@@ -164,6 +164,7 @@ def test_forms_of_log_probabilities() -> None:
         CLASSIC | {"top_logprobs": [None, {"b": "-1"}]},
         CLASSIC | {"top_logprobs": [None, {"b": float("nan")}]},
         CLASSIC | {"top_logprobs": [None, {"b": True}]},
+        CLASSIC | {"top_logprobs": [None, {"b": -(10**400)}]},
         CLASSIC | {"top_logprobs": [None, "b"]},
         {"content": [{"token": "b"}]},
     ],
@@ -171,6 +172,11 @@ def test_forms_of_log_probabilities() -> None:
 def test_malformed_log_probabilities_are_failed_answers(logprobs: object) -> None:
     with pytest.raises(AnswerError, match="log-probabilities"):
         read_places(logprobs)
+
+
+def test_a_number_that_no_float_holds_is_a_failed_answer_of_vllms_form_too() -> None:
+    with pytest.raises(AnswerError, match="log-probabilities"):
+        read_prompt_places([None, {"7": {"logprob": -(10**400), "decoded_token": "b"}}])
 
 
 def test_a_candidate_is_known_by_its_id_before_its_text() -> None:

@@ -3,24 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from served_models import KEY, Rule, ask, complete_all, make_chat
 
 from latentese.errors import AnswerError, BudgetError, SettingError
+from latentese.lm.budget import Budget
 from latentese.lm.cached import CachedChat
 from latentese.lm.endpoint import Endpoint
 from latentese.lm.pacing import Limits
 from latentese.lm.protocol import Reply
+from latentese.lm.served import ServedChat
 from latentese.lm.testing.faults import Faults
 from latentese.lm.testing.server import LoopbackServer, Served
+from latentese.lm.wire import ChatWire
 from latentese.records import Usage
 
 QUICK = Limits(first_wait_seconds=0.001)
+
+
+@contextmanager
+def fixed_response(status: int, text: str) -> Iterator[str]:
+    """A server that says the same to everything; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def chat_at(url: str, folder: Path) -> ServedChat:
+    return ServedChat(Endpoint(url, "toy", timeout_seconds=5.0), ChatWire(), Budget(folder / "spending.sqlite"), QUICK)
 
 
 def test_an_answer_comes_back_with_its_cost(tmp_path: Path) -> None:
@@ -83,6 +120,26 @@ def test_what_may_pass_is_asked_again_and_what_may_not_once(tmp_path: Path, kind
         [reply] = complete_all(make_chat(server, tmp_path, limits=limits, timeout_seconds=0.15), [ask("a")])
     assert isinstance(reply, AnswerError)
     assert len(server.seen) == n_asked
+
+
+@pytest.mark.parametrize(("status", "problem"), [(200, "not JSON"), (400, "HTTP 400: [[[[")])
+def test_json_too_deep_to_be_read_is_a_failed_answer(tmp_path: Path, status: int, problem: str) -> None:
+    with fixed_response(status, "[" * 100_000) as url:
+        [reply] = complete_all(chat_at(url, tmp_path), [ask("a")])
+    assert isinstance(reply, AnswerError)
+    assert problem in str(reply)
+
+
+@pytest.mark.parametrize("counted", [10**30, -1, True, 7.0, "7", None])
+def test_a_count_of_tokens_that_is_none_is_taken_at_the_most_it_can_be(tmp_path: Path, counted: object) -> None:
+    answer = {
+        "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": counted, "completion_tokens": 2},
+    }
+    with fixed_response(200, json.dumps(answer)) as url:
+        [reply] = complete_all(chat_at(url, tmp_path), [ask("a")])
+    # 1 byte of text is at most 1 token, and a message has 8 more around it; the answer may have 8.
+    assert reply == Reply("yes", Usage(9, 8), "stop")
 
 
 def test_other_client_errors_are_asked_once_and_say_what_the_server_said(tmp_path: Path) -> None:

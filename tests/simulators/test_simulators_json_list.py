@@ -96,6 +96,7 @@ def test_forms_of_answers(answer: str) -> None:
         ("[1, -1]", "not in 0..10"),
         ("[1, NaN]", "not in 0..10"),
         ("[1, 1e999]", "not in 0..10"),
+        (f"[1, 1{'0' * 400}]", "not in 0..10"),  # no float is as large
     ],
 )
 def test_anything_else_is_a_failed_answer(answer: str, problem: str) -> None:

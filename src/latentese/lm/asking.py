@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from latentese.errors import AnswerError, BudgetError, LatenteseError, SettingError
 from latentese.lm.budget import Account
@@ -16,6 +16,9 @@ from latentese.lm.openai import AttemptError, Connection
 from latentese.lm.pacing import Pacer
 from latentese.lm.usage import Meter
 from latentese.records import Usage
+
+_MOST_TOKENS = 10**9
+"""Of one request: a server that counts more miscounts."""
 
 
 class Answered(NamedTuple):
@@ -142,7 +145,7 @@ class Asker:
     def _parsed(self, text: str, most: Usage) -> Answered:
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise AnswerError(f"not JSON: {self.endpoint.scrub(text)[:60]!r}") from None
         if not isinstance(body, dict):
             raise AnswerError(f"not a JSON object: {self.endpoint.scrub(text)[:60]!r}")
@@ -165,6 +168,10 @@ def _usage(body: Mapping[str, Any], most: Usage) -> Usage:
     counted = body.get("usage")
     if isinstance(counted, dict):
         n_prompt, n_completion = counted.get("prompt_tokens"), counted.get("completion_tokens")
-        if isinstance(n_prompt, int) and isinstance(n_completion, int) and min(n_prompt, n_completion) >= 0:
+        if _is_count(n_prompt) and _is_count(n_completion):
             return Usage(n_prompt, n_completion)
     return most
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS

@@ -102,7 +102,7 @@ def _message(text: str) -> str:
     """Take the message out of an error's JSON, where it has the usual form."""
     try:
         return str(json.loads(text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text
 
 

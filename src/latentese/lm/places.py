@@ -39,7 +39,7 @@ def read_places(logprobs: object) -> list[Place]:
         own = logprobs.get("token_logprobs") or [None] * len(tops)
         of_tokens = zip(logprobs["tokens"], tops, own, strict=True)
         return [Place(str(text), top, _own(logprob)) for text, top, logprob in of_tokens]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnswerError(f"log-probabilities in a form that is not known ({error})") from error
 
 
@@ -49,7 +49,7 @@ def read_prompt_places(prompt_logprobs: object) -> list[Place]:
         raise AnswerError("the server gives no prompt log-probabilities")
     try:
         return [Place("", None) if listed is None else _place_of(listed) for listed in prompt_logprobs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnswerError(f"prompt log-probabilities in a form that is not known ({error})") from error
 
 
