@@ -35,7 +35,21 @@ def test_the_name_changes_with_the_script(tmp_path: Path) -> None:
     assert ScriptedChat(tmp_path / "one").name != ScriptedChat(tmp_path / "other").name
 
 
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
-    (tmp_path / "script").write_text(SCRIPT + "{}\n")
+def test_a_line_separator_inside_a_text_does_not_end_its_line(tmp_path: Path) -> None:
+    script = '{"match": "a\u2028b", "answer": "separated"}\r\n{"match": "", "answer": "other"}'
+    assert ask(tmp_path / "script", script, "a\u2028b") == "separated"
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "[" * 100_000, "3", '{"match": "", "answer": null}', '{"match": 7, "answer": ""}']
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "script").write_text(f"{SCRIPT}{line}\n")
     with pytest.raises(SettingError, match="script:4"):
+        ScriptedChat(tmp_path / "script")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "script").write_bytes(b'{"match": "", "answer": "\xff"}')
+    with pytest.raises(SettingError, match=r"text in UTF-8 .* at byte 25"):
         ScriptedChat(tmp_path / "script")

@@ -16,6 +16,8 @@ from latentese.lm.protocol import Reply, Request
 from latentese.records import Usage
 from latentese.store.files import sha256_json
 
+_FORM = '{"match": a text, "answer": a text} on each line'
+
 
 class ScriptedChat:
     """Answers by what a question holds: its messages after the shared ones, joined by line breaks.
@@ -27,7 +29,8 @@ class ScriptedChat:
         if not Path(path).is_file():
             raise SettingError("script", str(path), "a file of answers that exists")
         self._answers: dict[str, str] = {}
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        # At "\n" alone: JSON texts may hold other line separators.
+        for number, line in enumerate(_read(Path(path)).split("\n"), start=1):
             if line.strip():
                 match, answer = _rule(line, f"{path}:{number}")
                 self._answers.setdefault(match, answer)
@@ -49,6 +52,16 @@ class ScriptedChat:
 def _rule(line: str, where: str) -> tuple[str, str]:
     try:
         rule = json.loads(line)
-        return str(rule["match"]), str(rule["answer"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingError("script", where, '{"match": ..., "answer": ...} on each line') from error
+        match, answer = rule["match"], rule["answer"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SettingError("script", where, _FORM) from error
+    if not isinstance(match, str) or not isinstance(answer, str):
+        raise SettingError("script", where, _FORM)
+    return match, answer
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingError("script", str(path), f"text in UTF-8 ({error.reason} at byte {error.start})") from error
