@@ -143,6 +143,8 @@ def test_counts_that_cannot_be_are_refused() -> None:
         FuzzingScorer(WordMarker(""), min_share=0)
     with pytest.raises(SettingError, match="gives probabilities"):
         DetectionScorer(object())
+    with pytest.raises(SettingError, match="gives probabilities"):
+        FuzzingScorer(object())
 
 
 def test_firing_is_any_activation_and_rows_keep_failures() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toy_units import make_context, make_explanation
 
-from latentese.errors import AnswerError
+from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.records import Context, Simulation, Usage
 from latentese.simulators.all_at_once import DIGITS, AllAtOnceSimulator, log_expected_digits
@@ -141,3 +141,8 @@ def test_unusable_probabilities_are_refused(rows: list[list[float]]) -> None:
 def test_a_context_without_counted_tokens_asks_nothing() -> None:
     [found], asked = simulate("noise", Context(1, ("x", ""), (False, False), 1, "toy", "test"))
     assert (found.expected, asked) == ((0.0, 0.0), [])
+
+
+def test_a_model_that_only_chats_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(SettingError, match=r"marker='object' .*tells probabilities"):
+        AllAtOnceSimulator(object())  # type: ignore[arg-type]

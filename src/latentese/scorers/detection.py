@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from latentese.errors import AnswerError
 from latentese.lm.visible import visible
 from latentese.records import Example, Explanation, Verdict
 from latentese.scorers.choice import KindCounts, fires
-from latentese.scorers.questions import WorkedQuestion, YesNo, YesNoPrompt
+from latentese.scorers.questions import WorkedQuestion, YesNoPrompt
+from latentese.scorers.yes_no import YesNoScorer
 
 PROMPT = YesNoPrompt(
     "A neuron of a language model reacts to some particular thing in texts. Given an explanation of what it reacts to, "
@@ -27,26 +26,16 @@ PROMPT = YesNoPrompt(
 
 
 @dataclass(frozen=True)
-class DetectionScorer:
+class DetectionScorer(YesNoScorer):
     """Asks of every text whether it has what the explanation says; true where the unit fires in it.
 
     Firing texts are of all strengths, strongest and from the quantile bands, silent ones random and near misses.
     """
 
-    lm: Any
     name: str = "detection"
     prompt: YesNoPrompt = PROMPT
-    answers: str = "probabilities"
-    """How a yes is read: see `questions.YesNo`."""
     examples: KindCounts = field(default_factory=KindCounts)
     threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        self._asks  # noqa: B018  (refuses a language model that cannot answer)
-
-    def reads(self, explanation: Explanation) -> bool:
-        """Any explanation in words."""
-        return explanation.is_in_words
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
         """Draw so many of each kind."""
@@ -54,15 +43,8 @@ class DetectionScorer:
 
     async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
         """Judge the examples concurrently, one question each."""
-        return list(await asyncio.gather(*(self._judge(explanation.text or "", example) for example in examples)))
+        return list(await asyncio.gather(*(self._judge(explanation, example) for example in examples)))
 
-    async def _judge(self, explanation: str, example: Example) -> Verdict:
-        number, truth = example.context.context, fires(example)
-        try:
-            return Verdict(number, truth, await self._asks.ask(explanation, visible(example.context.text)))
-        except AnswerError as error:
-            return Verdict(number, truth, None, str(error))
-
-    @property
-    def _asks(self) -> YesNo:
-        return YesNo(self.lm, self.prompt, self.answers)
+    async def _judge(self, explanation: Explanation, example: Example) -> Verdict:
+        context = example.context
+        return await self._verdict(explanation, context.context, fires(example), visible(context.text))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from latentese.errors import AnswerError, SettingError
+from latentese.errors import SettingError
 from latentese.lm.visible import visible
 from latentese.records import Context, Example, Explanation, Verdict
 from latentese.scorers.choice import KindCounts, fires
-from latentese.scorers.questions import WorkedQuestion, YesNo, YesNoPrompt
+from latentese.scorers.questions import WorkedQuestion, YesNoPrompt
+from latentese.scorers.yes_no import YesNoScorer
 
 OPEN, CLOSE = "<<", ">>"
 
@@ -42,31 +43,24 @@ class Marked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FuzzingScorer:
+class FuzzingScorer(YesNoScorer):
     """Asks of texts in which the unit fires whether the marks are in the right places.
 
     Every second text has its strong tokens marked (at least `min_share` of its largest activation), every other one
     as many tokens on which the unit is silent, drawn.
     """
 
-    lm: Any
     name: str = "fuzzing"
     prompt: YesNoPrompt = PROMPT
-    answers: str = "probabilities"
-    """How a yes is read: see `questions.YesNo`."""
     examples: KindCounts = field(default_factory=lambda: KindCounts(top=6, quantile=6, random=0, near_miss=0))
     min_share: float = 0.4
     threshold: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._asks  # noqa: B018  (refuses a language model that cannot answer)
+        super().__post_init__()
         if not 0 < self.min_share <= 1:
             raise SettingError("min_share", self.min_share, "above 0, at most 1")
-
-    def reads(self, explanation: Explanation) -> bool:
-        """Any explanation in words."""
-        return explanation.is_in_words
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
         """Draw so many of each kind, among those in which the unit fires."""
@@ -74,19 +68,12 @@ class FuzzingScorer:
 
     async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
         """Judge the examples concurrently, one question each."""
-        asked = [self._judge(explanation.text or "", example, i % 2 == 0) for i, example in enumerate(examples)]
+        asked = [self._judge(explanation, example, i % 2 == 0) for i, example in enumerate(examples)]
         return list(await asyncio.gather(*asked))
 
-    async def _judge(self, explanation: str, example: Example, rightly: bool) -> Verdict:
+    async def _judge(self, explanation: Explanation, example: Example, rightly: bool) -> Verdict:
         marked = mark(example, rightly, self.min_share, self.seed)
-        try:
-            return Verdict(example.context.context, marked.true, await self._asks.ask(explanation, marked.text))
-        except AnswerError as error:
-            return Verdict(example.context.context, marked.true, None, str(error))
-
-    @property
-    def _asks(self) -> YesNo:
-        return YesNo(self.lm, self.prompt, self.answers)
+        return await self._verdict(explanation, example.context.context, marked.true, marked.text)
 
 
 def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentese.errors import AnswerError, SettingError
+from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
+from latentese.simulators.base import require_probabilities
 from latentese.simulators.prompts import NO_EXPLANATION, shared_messages, unit_messages
 
 DIGITS = tuple("0123456789")
@@ -37,8 +38,7 @@ class AllAtOnceSimulator:
     name: str = "all_at_once"
 
     def __post_init__(self) -> None:
-        if not hasattr(self.marker, "next_token_logprobs"):
-            raise SettingError("marker", type(self.marker).__name__, "a language model that tells probabilities")
+        require_probabilities("marker", self.marker, "next_token_logprobs")
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""

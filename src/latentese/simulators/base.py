@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from latentese.errors import SettingError
 from latentese.records import Context, Explanation, Simulation
 
 
@@ -26,3 +27,9 @@ class Simulator(Protocol):
         A question without a usable answer is a simulation with `expected=None` and `error`, never an exception.
         """
         ...
+
+
+def require_probabilities(setting: str, lm: object, method: str) -> None:
+    """Refuse a language model that does not tell the probabilities that `method` asks for, before anything is asked."""
+    if not hasattr(lm, method):
+        raise SettingError(setting, type(lm).__name__, "a language model that tells probabilities")

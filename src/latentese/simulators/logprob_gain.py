@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentese.errors import AnswerError, SettingError
+from latentese.errors import AnswerError
 from latentese.lm.protocol import Message, TextReader, TextReply, TextRequest
 from latentese.lm.visible import one_line
 from latentese.records import Context, Explanation, Simulation
+from latentese.simulators.base import require_probabilities
 
 Floats = NDArray[np.float64]
 
@@ -36,8 +37,7 @@ class LogprobGainSimulator:
     name: str = "logprob_gain"
 
     def __post_init__(self) -> None:
-        if not hasattr(self.reader, "token_logprobs"):
-            raise SettingError("reader", type(self.reader).__name__, "a language model that tells probabilities")
+        require_probabilities("reader", self.reader, "token_logprobs")
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentese.errors import AnswerError, SettingError
+from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest, Message
 from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.all_at_once import DIGITS
+from latentese.simulators.base import require_probabilities
 
 TASK = (
     "A neuron of a language model reacts to some particular thing in a text. You are given an explanation of what it "
@@ -45,8 +46,7 @@ class OneAtATimeSimulator:
     name: str = "one_at_a_time"
 
     def __post_init__(self) -> None:
-        if not hasattr(self.marker, "next_token_logprobs"):
-            raise SettingError("marker", type(self.marker).__name__, "a language model that tells probabilities")
+        require_probabilities("marker", self.marker, "next_token_logprobs")
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
