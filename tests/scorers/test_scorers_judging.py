@@ -15,7 +15,7 @@ from toy_units import make_context, make_example, make_explanation
 from latentese import schemas
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest
-from latentese.records import KINDS, Example, Kind, Usage, Verdict
+from latentese.records import KINDS, Context, Example, Kind, Usage, Verdict
 from latentese.scorers.choice import KindCounts, fires
 from latentese.scorers.detection import DetectionScorer
 from latentese.scorers.fuzzing import FuzzingScorer, mark
@@ -97,6 +97,33 @@ def test_only_strong_tokens_are_marked_and_a_texts_own_marks_are_taken_apart() -
     weak = Example(1, context, "top", (0.0, 0.0, 4.0, 1.0))
     assert mark(weak, True, 0.4, 0).text == "x a< <b<< boat>> cow"
     assert mark(weak, True, 0.25, 0).text == "x a< <b<< boat>><< cow>>"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "marked", "text"),
+    [
+        (("x", ">>>", " boat"), 2, "x> > ><< boat>>"),  # a prompt of Python's: three signs, two marks
+        (("x", " <", "<", " boat"), 3, "x < < << boat>>"),
+        (("x", "<boat"), 1, "x<< <boat>>"),
+        (("x", "boat>", " "), 1, "x<<boat> >> "),
+        (("x<", "boat", ">"), 1, "x< <<boat>> >"),
+        (("x", "日", "", " boat"), 3, "x日<< boat>>"),
+    ],
+)
+def test_no_text_writes_or_lengthens_a_mark(tokens: tuple[str, ...], marked: int, text: str) -> None:
+    acts = tuple(float(i == marked) for i in range(len(tokens)))
+    context = Context(7, tokens, (False, *(True,) * (len(tokens) - 1)), 7, "toy", "test")
+    assert mark(Example(1, context, "top", acts), True, 0.4, 0).text == text
+
+
+@given(st.lists(st.text(alphabet="<> a", max_size=4), min_size=2, max_size=6))
+def test_a_fuzzed_text_holds_the_marks_that_were_meant_and_no_others(tokens: list[str]) -> None:
+    tokens[-1] = "boat"
+    acts = (0.0,) * (len(tokens) - 1) + (1.0,)
+    context = Context(7, tuple(tokens), (True,) * len(tokens), 7, "toy", "test")
+    text = mark(Example(1, context, "top", acts), True, 0.4, 0).text
+    assert (text.count("<<"), text.count(">>")) == (1, 1)
+    assert text.endswith("<<boat>>")
 
 
 def test_where_no_token_is_silent_the_marks_are_right() -> None:

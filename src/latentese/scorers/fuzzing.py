@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -89,6 +90,15 @@ def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked
 
 
 def _shown(context: Context, marked: Collection[int]) -> str:
-    """Write a text on one line with its marks; marks that it has itself are taken apart."""
-    tokens = [visible(token).replace(OPEN, "< <").replace(CLOSE, "> >") for token in context.tokens]
-    return "".join(f"{OPEN}{token}{CLOSE}" if i in marked and token else token for i, token in enumerate(tokens))
+    """Write a text on one line with its marks; marks that it has itself, in one token or across several, are parted."""
+    text = ""
+    for i, token in enumerate(context.tokens):
+        shown = _parted(visible(token))
+        for piece in (OPEN, shown, CLOSE) if i in marked and token else (shown,):
+            text += f" {piece}" if text[-1:] + piece[:1] in (OPEN, CLOSE) else piece
+    return text
+
+
+def _parted(text: str) -> str:
+    """Put a space between every two signs that would be a mark."""
+    return re.sub("<(?=<)|>(?=>)", r"\g<0> ", text)
