@@ -15,6 +15,7 @@ import pytest
 from latentese.errors import AnswerError, LatenteseError
 from latentese.lm.answers import AnswerStore
 from latentese.lm.cached import CachedLM
+from latentese.lm.database import Database
 from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
 from latentese.records import Usage
 
@@ -138,6 +139,19 @@ def _put_until_killed(path: Path) -> None:
     for i in range(10):
         store.put("m", "k", i, str(i))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_class_of_a_request_is_a_part_of_its_key(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "a.sqlite")
+    store.put("model", "Request", {"text": "a"}, "chat")
+    assert store.get("model", "TextRequest", {"text": "a"}) is None
+    assert store.get("model", "Request", {"text": "a"}) == "chat"
+
+
+def test_a_change_is_written_ahead_and_on_the_disk_before_it_counts(tmp_path: Path) -> None:
+    with Database(tmp_path / "a.sqlite", "").read() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 def test_answers_survive_kill_9(tmp_path: Path) -> None:

@@ -119,6 +119,20 @@ def test_what_a_token_gets_without_an_explanation_is_not_the_explanations() -> N
     assert found.expected == (0, 0, GAIN, 0)
 
 
+def test_a_token_that_the_explanation_makes_less_likely_to_react_is_expected_to_be_silent() -> None:
+    class Denier(DigitMarker):
+        """On 8 without an explanation, on 2 with one."""
+
+        async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+            digit = 8 if NO_EXPLANATION in request.messages[-1].content else 2
+            row = tuple(math.log(0.5) if i == digit else -math.inf for i in range(10))
+            return MarkReply((row,) * len(request.marks), Usage(9, 0))
+
+    simulator = AllAtOnceSimulator(Denier())
+    [found] = asyncio.run(simulator.simulate(make_explanation("noise"), [make_context(1, "a loud bang")]))
+    assert found.expected == (0, 0, 0)
+
+
 def test_a_text_without_explanation_is_asked_alike_for_every_unit() -> None:
     context = make_context(1, "a loud bang")
     [(_, [_, one]), (_, [_, other])] = simulate("noise", context), simulate("boats", context)

@@ -6,8 +6,7 @@ log-probability: the answer then fails, unless `floor_unlisted` takes the lowest
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from latentese.errors import AnswerError, SettingError
 from latentese.lm.offsets import token_ends
 from latentese.lm.places import Place, Top, read_places, read_prompt_places
 from latentese.lm.prompts import MarkedPrompt
+from latentese.lm.together import answer_all
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Asks for one completion by its fields and returns the one choice of the response."""
@@ -73,7 +73,7 @@ class NextToken:
 
     async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
         """Ask at each mark, all at once."""
-        return await _all(self.top(prompt, mark, ask) for mark in prompt.marks)
+        return await answer_all(self.top(prompt, mark, ask) for mark in prompt.marks)
 
     async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
         """Raise SettingError: a server that lists the likeliest tokens only knows nothing of the one that is there."""
@@ -180,17 +180,8 @@ async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alo
     number_at = _numbers_at(places, prompt)
     tops = [places[number_at[mark]].top if mark in number_at else None for mark in prompt.marks]
     alone_at = [mark for mark, top in zip(prompt.marks, tops, strict=True) if not top]
-    left = iter(await _all(alone.top(prompt, mark, ask) for mark in alone_at))
+    left = iter(await answer_all(alone.top(prompt, mark, ask) for mark in alone_at))
     return [top or next(left) for top in tops]
-
-
-async def _all(questions: Iterable[Awaitable[Top]]) -> list[Top]:
-    """Wait for all answers, also when one fails: what is under way is paid for, and is not left behind."""
-    answers = await asyncio.gather(*questions, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _numbers_at(places: Sequence[Place], prompt: MarkedPrompt) -> Mapping[int, int]:

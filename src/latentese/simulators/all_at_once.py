@@ -10,6 +10,7 @@ import numpy as np
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest
+from latentese.lm.together import answer_all
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.base import require_probabilities
@@ -45,7 +46,7 @@ class AllAtOnceSimulator:
         return explanation.is_in_words
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
-        """Simulate the contexts concurrently, one question each."""
+        """Simulate the contexts concurrently, two questions each: with the explanation and without any."""
         return list(await asyncio.gather(*(self._simulate(explanation.text or "", context) for context in contexts)))
 
     async def _simulate(self, explanation: str, context: Context) -> Simulation:
@@ -55,7 +56,7 @@ class AllAtOnceSimulator:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         requests = [_request(text, context, shown) for text in (explanation, NO_EXPLANATION)]
         try:
-            replies = await asyncio.gather(*(self.marker.next_token_logprobs(request) for request in requests))
+            replies = await answer_all(self.marker.next_token_logprobs(request) for request in requests)
             told, untold = (log_expected_digits(reply.logprobs, len(asked)) for reply in replies)
         except AnswerError as error:
             return Simulation(context.context, None, str(error))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Message, TextReader, TextReply, TextRequest
+from latentese.lm.together import answer_all
 from latentese.lm.visible import one_line
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.base import require_probabilities
@@ -52,7 +53,7 @@ class LogprobGainSimulator:
         if not context.text:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         try:
-            replies = await asyncio.gather(self._read(told, context), self._read(UNTOLD, context))
+            replies = await answer_all(self._read(beginning, context) for beginning in (told, UNTOLD))
             with_it, without = (per_character(reply, len(context.text)) for reply in replies)
         except AnswerError as error:
             return Simulation(context.context, None, str(error))

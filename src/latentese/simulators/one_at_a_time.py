@@ -10,6 +10,7 @@ import numpy as np
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest, Message
+from latentese.lm.together import answer_all
 from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
@@ -60,7 +61,7 @@ class OneAtATimeSimulator:
         asked = [position for position, token in enumerate(context.tokens) if token and context.keep[position]]
         requests = [_request(explanation, context.tokens[: position + 1]) for position in asked]
         try:
-            replies = await asyncio.gather(*(self.marker.next_token_logprobs(request) for request in requests))
+            replies = await answer_all(self.marker.next_token_logprobs(request) for request in requests)
             expected = [expected_digit(reply.logprobs) for reply in replies]
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
