@@ -113,6 +113,7 @@ def test_a_folder_reads_its_three_kinds_of_file(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": 5}', "has no text in row 0"),
         ("a.jsonl", b'{"text": "x"}\n{broken', "one JSON object per line; line 2"),
         ("a.jsonl", b"[1, 2]", "line 1 is none"),
+        ("a.jsonl", b"\n" + b"[" * 100_000, "line 2: maximum recursion"),
         ("a.txt", b"\xff\xfe", "text in UTF-8"),
         ("a.parquet", b"PAR1 no", "readable parquet"),
         ("a.pdf", b"x", r"a folder with \.txt, \.jsonl or \.parquet files"),

@@ -35,6 +35,7 @@ def test_json_lines_and_csv_with_columns_in_any_order(tmp_path: Path) -> None:
     ("name", "text", "problem"),
     [
         ("a.jsonl", JSONL + "\n{", "line 4: not JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
         ("a.jsonl", "[1]", "line 1: not a JSON object"),
         ("a.jsonl", JSONL.replace("neurons", "latents").replace("4", "3"), "line 3: unit 3 of latents .* on line 1"),
         ("a.jsonl", '{"target": "latents", "unit": 3}', "line 1: no explanation; the columns are target, unit"),
@@ -45,6 +46,7 @@ def test_json_lines_and_csv_with_columns_in_any_order(tmp_path: Path) -> None:
         ("a.jsonl", '{"target": "", "unit": 3, "explanation": "b"}', "line 1: target='' is not allowed"),
         ("a.csv", "unit,explanation\n3,b\n", "line 2: no target"),
         ("a.csv", "target,unit,explanation,why\na,3,b,c\n", "line 2: unknown why"),
+        ("a.csv", f'target,unit,explanation\na,3,"b{"c" * 140_000}', "line 2: not CSV"),
         ("a.csv", "target,unit,explanation\na,3,b,c\n", "line 2: unknown more columns than the heading"),
     ],
 )

@@ -105,6 +105,8 @@ def test_activations_may_be_given_by_hand(tmp_path: Path) -> None:
         ("'no ink here'", "'ink'", r"puzzle 'red': contexts='ink' is not allowed: contexts of at least 2 tokens"),
         ("'no ink here'", "''", r"puzzle 'red'=.*a text, not ''"),
         ("'no ink here'", "7", r"puzzle 'red'=.*a text, not 7"),
+        ("'no ink here'", ", ".join(f"'ink {i}'" for i in range(992)), "contexts=1001 .* at most 1000"),
+        ("false = [", 'false = "bcd" # [', r"puzzle 'red'=.*a list of texts, not 'bcd'"),
         ("[[puzzle]]", "[[riddle]]", r"has no \[\[puzzle\]\]"),
         ("true =", "true", r"is not TOML"),
     ],
@@ -115,6 +117,25 @@ def test_a_mistake_is_one_line_that_names_the_file(tmp_path: Path, old: str, new
         read_puzzles([file])
     assert str(raised.value).startswith(f"{file}: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('{ tokens = ["x", "y"], acts = [0, nan] }', r"activations of 0 or more, not \(0\.0, nan\)"),
+        ('{ tokens = ["x", "y"], acts = [0, inf] }', "activations of 0 or more"),
+        ('{ tokens = ["x", "y"], acts = [0, -1] }', "activations of 0 or more"),
+        ('{ tokens = ["x", "y"], acts = [0] }', "one activation per token, not 1 for 2"),
+        ('{ tokens = "xy", acts = [0, 1] }', "a list of texts, not 'xy'"),
+    ],
+)
+def test_contexts_by_hand_that_are_none_are_refused(tmp_path: Path, written: str, said: str) -> None:
+    changes = [
+        ("fires = [{ on = '\\bred\\b', act = 4 }]\n", ""),
+        (f"texts = {[*FIRING, *SILENT]}", f"contexts = [{written}]"),
+    ]
+    with pytest.raises(ArtifactError, match=said):
+        read_puzzles([write_toy(tmp_path, *changes)])
 
 
 def test_two_puzzles_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SettingError(
                     "corpus folder", str(path), f"one JSON object per line; line {number}: {error}"
                 ) from error

@@ -105,14 +105,17 @@ def _rows_of(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Line numbers and fields, empty lines left out."""
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""), restkey="more columns than the heading")
-        for row in reader:
-            yield reader.line_num, {name: value for name, value in row.items() if value is not None}
+        try:
+            for row in reader:
+                yield reader.line_num, {name: value for name, value in row.items() if value is not None}
+        except csv.Error as error:  # a quote that is never closed takes in all that follows
+            raise ArtifactError(path, f"line {reader.reader.line_num}: not CSV ({error})") from error
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 fields = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ArtifactError(path, f"line {number}: not JSON ({error})") from error
             if not isinstance(fields, dict):
                 raise ArtifactError(path, f"line {number}: not a JSON object")

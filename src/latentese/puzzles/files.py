@@ -15,6 +15,7 @@ those that do not had best look as if they did.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,25 +75,29 @@ def _puzzle(fields: Mapping[str, Any], unit: int) -> Puzzle:
         raise SettingError(f"puzzle {name!r}", sorted(fields), allowed)
     try:
         pairs = _by_hand(fields["contexts"]) if "contexts" in fields else _by_rule(fields["fires"], fields["texts"])
-        true, false = _text(fields["true"]), tuple(_text(text) for text in fields["false"])
+        true, false = _text(fields["true"]), _texts(fields["false"])
     except (TypeError, KeyError, ValueError) as error:
         raise SettingError(f"puzzle {name!r}", str(error), "as described in latentese.puzzles.files") from error
+    if len(pairs) > MAX_CONTEXTS:
+        raise SettingError(f"puzzle {name!r}: contexts", len(pairs), f"at most {MAX_CONTEXTS}")
     examples = tuple(_example(unit, number, *pair) for number, pair in enumerate(pairs))
     return Puzzle(unit, name, str(fields["kind"]), true, false, examples)
 
 
 def _by_rule(fires: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Pairs:
     rules = [Rule(**rule) for rule in fires]
-    tokens = [cut(_text(text)) for text in texts]
+    tokens = [cut(text) for text in _texts(texts)]
     return [(of_text, activations(of_text, rules)) for of_text in tokens]
 
 
 def _by_hand(contexts: Sequence[Mapping[str, Any]]) -> Pairs:
     pairs: Pairs = []
     for context in contexts:
-        tokens, acts = tuple(map(_text, context["tokens"])), tuple(map(float, context["acts"]))
-        if len(tokens) != len(acts) or min(acts, default=0) < 0:
-            raise ValueError(f"one activation of 0 or more per token, not {len(acts)} for {len(tokens)}")
+        tokens, acts = _texts(context["tokens"]), tuple(map(float, context["acts"]))
+        if len(tokens) != len(acts):
+            raise ValueError(f"one activation per token, not {len(acts)} for {len(tokens)}")
+        if not all(0 <= act < math.inf for act in acts):
+            raise ValueError(f"activations of 0 or more, not {acts}")
         pairs.append((tokens, acts))
     return pairs
 
@@ -109,3 +114,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError(f"a text, not {value!r}")
     return value
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"a list of texts, not {values!r}")
+    return tuple(map(_text, values))
