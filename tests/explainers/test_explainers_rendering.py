@@ -99,3 +99,11 @@ def test_white_space_that_fires_is_marked_itself() -> None:
 def test_a_window_has_no_negative_sides() -> None:
     with pytest.raises(SettingError, match="window"):
         Window(-1, 3)
+
+
+def test_marks_that_mark_nothing_are_refused() -> None:
+    for share in (0.0, 1.01, float("nan")):
+        with pytest.raises(SettingError, match=r"min_share=.*above 0, at most 1"):
+            MarkedExcerpts(min_share=share)
+    with pytest.raises(SettingError, match="n_counted=0"):
+        MarkedExcerpts(n_counted=0)

@@ -135,3 +135,9 @@ def test_braces_of_a_corpus_are_text() -> None:
 def test_a_prompt_without_its_parts_is_refused(field_name: str, value: str) -> None:
     with pytest.raises(SettingError, match=f"prompt.{field_name}"):
         ExplainPrompt("system", **{field_name: value})
+
+
+@pytest.mark.parametrize("setting", [{"max_words": 0}, {"max_tokens": 0}, {"temperature": -0.1}])
+def test_settings_that_no_question_can_have_are_refused_before_any_is_asked(setting: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(setting))):
+        TokenActivationExplainer(Recorder(), **setting)

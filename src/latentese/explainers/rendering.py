@@ -69,6 +69,12 @@ class MarkedExcerpts:
     n_counted: int = 8
     """Marked texts on the last line, the most frequent."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.min_share <= 1:
+            raise SettingError("min_share", self.min_share, "above 0, at most 1: more than that marks nothing")
+        if self.n_counted < 1:
+            raise SettingError("n_counted", self.n_counted, "at least 1")
+
     def render(self, examples: Sequence[Example]) -> str:
         """Write one excerpt per line, and the line of marked texts."""
         marked = Counter(

@@ -33,6 +33,10 @@ class TokenActivationExplainer:
     def __post_init__(self) -> None:
         if self.max_words < 1:
             raise SettingError("max_words", self.max_words, "at least 1")
+        if self.max_tokens < 1:
+            raise SettingError("max_tokens", self.max_tokens, "at least 1")
+        if self.temperature < 0:
+            raise SettingError("temperature", self.temperature, "0 (the likeliest answer) or more")
 
     def sample(self, sample_idx: int, temperature: float) -> Self:
         """Give the same explainer drawing another sample of each answer."""
