@@ -42,9 +42,10 @@ class Price:
 class Budget:
     """Limits on tokens and money of each model, over the life of the file.
 
-    A request is counted before it is sent, at the most it may cost, and set to its true cost when that is known. So
-    no limit is passed, whatever happens: what a killed process had under way stays counted in full, as the server may
-    charge for it. The file may be the answer cache's.
+    A request is counted before it is sent, at the most it may cost as estimated without the server's tokenizer
+    (`wire.most_of`), and set to its true cost when that is known. So a limit can be passed only by what requests under
+    way cost beyond that estimate. What a killed process had under way stays counted in full, as the server may charge
+    for it. The file may be the answer cache's.
     """
 
     def __init__(
