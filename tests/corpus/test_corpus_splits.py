@@ -1,14 +1,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentese.corpus.selection import spool_documents
 from latentese.corpus.settings import ContextSettings
+from latentese.corpus.source import Document
 from latentese.corpus.splits import split_of, text_sha256
 from latentese.errors import SettingError
+
+
+@dataclass
+class Listed:
+    """Documents given as titles and texts."""
+
+    listed: Sequence[tuple[str, str]]
+    name: str = "listed"
+
+    def documents(self) -> Iterator[Document]:
+        yield from (Document(title, text) for title, text in self.listed)
+
 
 SHARES = {"train": 0.5, "explain": 0.25, "calibrate": 0.0, "select": 0.125, "test": 0.125}
 
@@ -27,6 +44,19 @@ SHARES = {"train": 0.5, "explain": 0.25, "calibrate": 0.0, "select": 0.125, "tes
 )
 def test_the_last_digits_of_the_hash_choose_the_split(end: str, split: str) -> None:
     assert split_of("0" * 51 + end, SHARES) == split
+
+
+def test_shares_that_sum_to_a_little_less_than_1_leave_no_document_to_a_split_without_a_share() -> None:
+    assert split_of("f" * 64, {"train": 0.5, "explain": 0.4999999, "test": 0.0}) == "explain"
+
+
+@pytest.mark.parametrize("labels", [("b", "a"), ("a", "b")])
+def test_of_duplicates_the_first_by_source_and_title_stays_in_any_order(labels: Sequence[str], tmp_path: Path) -> None:
+    texts = {"a": [("z", "same"), ("y", "same ")], "b": [("x", "same")]}
+    sources = {label: Listed(texts[label]) for label in labels}
+    spool = spool_documents(sources, SHARES, tmp_path / "spool")
+    assert [(ref.source, ref.title) for ref in spool.refs] == [("a", "y")]
+    assert (spool.read(spool.refs), spool.n_duplicates) == (["same"], 2)
 
 
 def test_the_hash_is_of_the_utf8_text() -> None:

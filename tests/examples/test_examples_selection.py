@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import torch
 
-from latentese.examples.candidates import Candidates
+from latentese.examples.candidates import Best, Candidates
 from latentese.examples.selection import choose_examples, draw_random
 from latentese.examples.settings import SampleSettings
 
@@ -40,6 +42,15 @@ def test_kinds_by_hand():
     assert kinds["quantile"] == [101, 103, 105, 107]
     assert chosen.filter(kind="quantile")["band"].to_list() == [0, 1, 2, 3]
     assert len(kinds["random"]) == 3
+
+
+def test_bands_are_counted_from_the_weakest_contexts_up():
+    # Ranks 1..10 are the shares .05, .15, ..., .95; the bands end at .5 and .8, and an edge begins the next band.
+    settings = replace(SETTINGS, n_top=0, n_quantile=10, bands=(0.0, 0.5, 0.8, 1.0))
+    candidates = candidates_of(np.r_[np.arange(1, 11), np.zeros(10)], np.zeros(20))
+    candidates.top = Best(1, 0)
+    chosen = choose_examples(candidates, range(100, 120), np.array([0]), settings, seed=5).filter(kind="quantile")
+    assert chosen.sort("context")["band"].to_list() == [0] * 5 + [1] * 3 + [2] * 2
 
 
 def test_a_context_is_kept_once():

@@ -61,6 +61,11 @@ def test_few_firing_tokens_are_repeated_alone() -> None:
     assert TokenValues().render([sparse]).endswith("<end>\nTokens above 0 again:\n mill\t10")
 
 
+def test_a_fifth_of_firing_tokens_is_not_few() -> None:
+    fifth = example(("x",) * 4 + (" mill",), (0.0,) * 4 + (1.0,))
+    assert TokenValues().render([fifth]).endswith(" mill\t10\n<end>")
+
+
 def test_padding_has_no_line() -> None:
     padded = example(("A", " mill", "", ""), (0, 1.0, 0, 0))
     assert TokenValues().render([padded]) == "<start>\nA\t0\n mill\t10\n<end>"
