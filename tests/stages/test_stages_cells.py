@@ -93,6 +93,9 @@ def test_checkpoints_of_other_settings_are_not_resumed(activations: Path, tmp_pa
     work.mkdir(parents=True)
     (work / "topk,n=32@0123456789abcdef.safetensors").write_bytes(b"of other settings")
     (work / "topk,n=320@0123456789abcdef.safetensors").write_bytes(b"of another cell")
+    half_written = work / "topk,n=32@fedcba9876543210.safetensors.writing"
+    half_written.mkdir()
+    (half_written / "topk,n=32@fedcba9876543210.safetensors").write_bytes(b"killed here")
     train_cells(activations, {"topk,n=32": TopK(16, 32, 2)}, SETTINGS, tmp_path / "cells", lambda _: None)
     assert [file.name for file in work.iterdir()] == ["topk,n=320@0123456789abcdef.safetensors"]
     alone = train(activations, TopK(16, 32, 2), SETTINGS, tmp_path / "alone", lambda _: None)

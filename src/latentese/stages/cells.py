@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,7 +75,7 @@ def _fit_(
 
 
 def _forget(work: Path, cell: str, but: str = "") -> None:
-    """Remove a cell's checkpoints, but for the one named."""
-    for file in work.iterdir() if work.is_dir() else ():
-        if file.stem.startswith(f"{cell}@") and file.stem != but:
-            file.unlink()
+    """Remove a cell's checkpoints, but for the one named, and the folder of one whose writing was killed."""
+    for path in work.iterdir() if work.is_dir() else ():
+        if path.stem.startswith(f"{cell}@") and path.stem != but:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
