@@ -115,10 +115,13 @@ def _judged(target: Target) -> list[tuple[object, ...]]:
 
 
 def pair_tables(pairs: pl.DataFrame) -> list[PairTable]:
-    """Lay out the pairs of one target: correlation, then each metric of judges that have no correlation."""
+    """Lay out the pairs of one target: correlation, then each metric of judges that have no correlation.
+
+    The base rate is of the examples, whoever explains, and stands with every figure in `pairs.csv`.
+    """
     correlated = set(pairs.filter(metric=METRIC)["simulator"])
     other = pairs.filter(~pl.col("simulator").is_in(list(correlated)))
-    metrics = [METRIC] * bool(correlated) + sorted(set(other["metric"]))
+    metrics = [METRIC] * bool(correlated) + sorted(set(other["metric"]) - {"base_rate"})
     return [_table(metric, (pairs if metric == METRIC else other).filter(metric=metric)) for metric in metrics]
 
 
