@@ -3,6 +3,7 @@
 Nothing is asked. `explain`, `score` and `refine` run on the examples there are, with guesses where no answer is kept.
 So the number of requests is right for `explain` and `score`; what `refine` asks depends on the answers, and it is taken
 through all its rounds. Tokens are counted rather too high: prompts by their bytes, answers as long as they may be.
+Models that a simulator or scorer has of its own are counted too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.table import Table
 from flows import explain, refine, score
 from flows.config import Params, build_once, composed_params
 from flows.entry import run
+from flows.fetch import model_specs
 from flows.paths import of_target
 from latentese.errors import LatenteseError
 from latentese.lm.dry import Estimate
@@ -54,13 +56,13 @@ def estimate(params: Params, scratch: Path) -> Iterator[tuple[str, Estimate]]:
     def place(target: str, output: str) -> Path:
         return scratch / target / output if output in MADE else of_target(target, output)
 
-    counter = build_once(params["lm"], "lm")
+    counters = [build_once(spec, setting) for setting, spec in model_specs(params, "latentese.lm.dry.").items()]
     for target in params["targets"]:
         if not of_target(target, "examples").is_dir():
             raise LatenteseError(f"{of_target(target, 'examples')} is not there yet: run `dvc repro sample` first")
         for name, stage in (("explain", explain), ("score", score), ("refine", refine)):
             stage.prepare(params, target, place)()
-            yield f"{name}@{target}", counter.take()
+            yield f"{name}@{target}", sum((counter.take() for counter in counters), Estimate())
 
 
 def table(estimates: Mapping[str, Estimate], currency: str) -> Table:

@@ -76,10 +76,10 @@ class Bytes:
         return chr(token)
 
 
-def study_params(lm: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a small study in which the language model explains, simulates and revises."""
+def study_params(lm: dict[str, Any], simulates: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Parameters of a small study in which the language model explains, revises and, if no other does, simulates."""
     explainer = {"_target_": "latentese.explainers.token_activation.TokenActivationExplainer", "chat": lm}
-    simulator = {"_target_": "latentese.simulators.all_at_once.AllAtOnceSimulator", "marker": lm}
+    simulator = {"_target_": "latentese.simulators.all_at_once.AllAtOnceSimulator", "marker": simulates or lm}
     return {
         "lm": lm,
         "subject": {"_target_": "latentese.weights.local.LocalModel", "path": "nowhere"},  # read by nothing here
@@ -208,7 +208,8 @@ def test_an_estimate_is_what_is_asked_then_and_nothing_is_asked_for_it(
         return dict(estimate.estimate(estimate.dry_params(params), tmp_path / scratch))
 
     with LoopbackServer(served) as server:
-        params = study_params(lm_spec(server.base_url, tmp_path, marks=NEXT_TOKEN))
+        lm = lm_spec(server.base_url, tmp_path, marks=NEXT_TOKEN)
+        params = study_params(lm, simulates={**lm, "path": str(tmp_path / "other.sqlite")})
         before = estimated(params, "before")
         assert server.seen == []
         monkeypatch.setattr(config, "_built_once", {})
