@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from latentese.metrics.correlation import Floats, pearson
+from latentese.metrics.correlation import Floats, pearson_over
 
 PAIR = 2
 """Contexts that are read together: a top one and a random one, for on either kind alone a correlation says little."""
@@ -50,7 +50,7 @@ def estimate(units: Sequence[Partial]) -> Estimates:
     How far off predictions are is seen on units that had no part in them. A unit of which nothing was read, or whose
     score is not defined, has the prediction alone.
     """
-    read = np.array([_score(unit.sums) for unit in units])
+    read = np.array([pearson_over(unit.sums) for unit in units])
     known, noise = np.isfinite(read), _noise(units)
     predicted, without_own = _predict(np.array([unit.cheap for unit in units]), read)
     surplus = (read - without_own)[known] ** 2 - noise[known]
@@ -72,10 +72,6 @@ def misordered(value: Floats, spread: Floats) -> Floats:
     return np.asarray(wrong.sum(axis=1))
 
 
-def _score(sums: Floats) -> float:
-    return float(pearson(sums.sum(axis=0))) if len(sums) else np.nan
-
-
 def _noise(units: Sequence[Partial]) -> Floats:
     """Variance of each unit's score over what was read about its score over all contexts, [n_units].
 
@@ -84,7 +80,7 @@ def _noise(units: Sequence[Partial]) -> Floats:
     """
     of_pairs = [_pair_variance(unit.sums) for unit in units]
     told = [variance for variance in of_pairs if np.isfinite(variance)]
-    scores = np.array([_score(unit.sums) for unit in units])
+    scores = np.array([pearson_over(unit.sums) for unit in units])
     # Where no second pair was read anywhere, units are taken to differ by nothing but noise.
     scatter = float(np.nanvar(scores)) if np.isfinite(scores).any() else 1.0
     variance = float(np.mean(told)) if told else scatter
@@ -95,7 +91,7 @@ def _noise(units: Sequence[Partial]) -> Floats:
 
 def _pair_variance(sums: Floats) -> float:
     """Variance of the score of a pair of contexts, a top and a random one; NaN of fewer than two pairs."""
-    pairs = [_score(sums[i : i + PAIR]) for i in range(0, len(sums) - 1, PAIR)]
+    pairs = [pearson_over(sums[i : i + PAIR]) for i in range(0, len(sums) - 1, PAIR)]
     defined = [score for score in pairs if np.isfinite(score)]
     return float(np.var(defined, ddof=1)) if len(defined) > 1 else np.nan
 

@@ -48,3 +48,13 @@ def pearson(sums: Floats) -> Floats:
     defined = (var_y > CONSTANT * n * yy) & (var_s > CONSTANT * n * ss)
     scale = np.sqrt(np.where(defined, var_y * var_s, 1.0))
     return np.where(defined, np.clip((n * ys - y * s) / scale, -1.0, 1.0), np.nan)
+
+
+def context_sums(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> Floats:
+    """Token sums of each context, of its true and simulated activations: [n_contexts, 6]."""
+    return np.array([token_sums(true, expected) for true, expected in pairs]).reshape(-1, N_SUMS)
+
+
+def pearson_over(sums: Floats) -> float:
+    """Pearson correlation over all tokens of contexts [n_contexts, 6]; NaN without any and where a side is constant."""
+    return float(pearson(sums.sum(axis=0))) if len(sums) else float("nan")

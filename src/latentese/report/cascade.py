@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from latentese.metrics.correlation import Floats, pearson, token_sums
+from latentese.metrics.correlation import Floats, context_sums, pearson_over
 from latentese.metrics.intervals import Bootstrap, Interval
 from latentese.metrics.ranks import lengthened, spearman, spearman_interval
 from latentese.report.markdown import markdown_table
@@ -84,7 +84,7 @@ def ceiling(simulations: pl.DataFrame) -> float:
         # Contexts come one of each kind by turns, so every other pair is a half with as many of both.
         first = np.arange(len(sums)) // 2 % 2 == 0
         for half, chosen in zip(halves, (first, ~first), strict=True):
-            half.append(_score(sums[chosen]))
+            half.append(pearson_over(sums[chosen]))
     return lengthened(spearman(np.array(halves[0]), np.array(halves[1])))
 
 
@@ -137,18 +137,16 @@ def _same_for_all(units: pl.DataFrame, simulations: pl.DataFrame) -> list[tuple[
     of_unit = {unit: own for (unit,), own in simulations.group_by("unit", maintain_order=True)}
     for unit, full_tokens in units.select("unit", "full_prompt_tokens").iter_rows():
         own = of_unit[unit]
-        found.append((_score(_sums(own.head(n_contexts))), round(full_tokens * min(n_contexts / own.height, 1.0))))
+        found.append(
+            (pearson_over(_sums(own.head(n_contexts))), round(full_tokens * min(n_contexts / own.height, 1.0)))
+        )
     return found
 
 
 def _sums(simulations: pl.DataFrame) -> Floats:
     answered = simulations.filter(pl.col("expected_acts").is_not_null())
     pairs = zip(answered["true_acts"].to_list(), answered["expected_acts"].to_list(), strict=True)
-    return np.array([token_sums(true, expected) for true, expected in pairs]).reshape(-1, 6)
-
-
-def _score(sums: Floats) -> float:
-    return float(pearson(sums.sum(axis=0))) if len(sums) else float("nan")
+    return context_sums(pairs)
 
 
 def _column(units: pl.DataFrame, name: str) -> Floats:

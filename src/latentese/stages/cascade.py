@@ -17,7 +17,7 @@ from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.examples.store import Examples
 from latentese.metrics.cascade import PAIR, Partial, estimate, misordered
-from latentese.metrics.correlation import Floats, pearson, token_sums
+from latentese.metrics.correlation import Floats, context_sums, pearson_over
 from latentese.records import Example, Explanation, Judgement, Split
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
@@ -77,7 +77,7 @@ class CascadeInputs:
 def cascade(inputs: CascadeInputs, simulator: Simulator, settings: CascadeSettings, out: Path) -> Path:
     """Write the cascade artifact: one row per unit (schema CASCADE), and every simulation that was asked for.
 
-    Counts: n_units, n_read and prompt_tokens of the cascade, and, with `compare`, of everything.
+    Counts: n_units, n_contexts that the costly score is over, and of the cascade n_read, n_failed and prompt_tokens.
     """
     reader = SplitExamples(Contexts(inputs.contexts), Examples(inputs.examples))
     explanations, scores = open_artifact(inputs.explanations, "explanations"), open_artifact(inputs.scores, "scores")
@@ -86,7 +86,7 @@ def cascade(inputs: CascadeInputs, simulator: Simulator, settings: CascadeSettin
     with open_draft(out, "cascade", {**sources, "explanations": explanations, "scores": scores}, described) as draft:
         written = read_explanations(explanations.file(EXPLANATIONS))
         cheap = _cheap_scores(read_table(scores.file("scores.parquet"), schemas.SCORES), settings)
-        units = _undecided(reader, written, cheap, simulator, settings)
+        units = _candidates(reader, written, cheap, simulator, settings)
         first_look = run_async(_run(units, SimulationScorer(simulator), settings))
         rows = _rows(units, first_look)
         if settings.compare:
@@ -112,7 +112,7 @@ class _Unit:
     @property
     def sums(self) -> Floats:
         answered = [(one.true_acts, one.expected_acts) for one in self.judgements if one.expected_acts is not None]
-        return np.array([token_sums(true, expected) for true, expected in answered]).reshape(-1, 6)
+        return context_sums(answered)
 
     @property
     def n_failed(self) -> int:
@@ -133,7 +133,7 @@ class _Unit:
     @property
     def full(self) -> dict[str, Any]:
         return {
-            "full": _defined(_score(self.sums)),
+            "full": _defined(pearson_over(self.sums)),
             "full_n_failed": self.n_failed,
             "full_prompt_tokens": self.prompt_tokens,
         }
@@ -145,7 +145,7 @@ class _Unit:
         return simulation_rows(question, read, self.judgements)
 
 
-def _undecided(
+def _candidates(
     reader: SplitExamples,
     written: Sequence[Explanation],
     cheap: Mapping[int, Floats],
@@ -207,7 +207,7 @@ async def _run(units: Sequence[_Unit], scorer: SimulationScorer, settings: Casca
     n_first = min(settings.n_first, budget // len(units))
     with tqdm(total=budget, desc=f"cascade of {scorer.name}", unit="context") as bar:
         await asyncio.gather(*(_read(unit, n_first, scorer, bar) for unit in units))
-        first_look = [_score(unit.sums) for unit in units]
+        first_look = [pearson_over(unit.sums) for unit in units]
         while (left := budget - sum(len(unit.judgements) for unit in units)) > 0:
             chosen = _next(units, settings.n_together)[: max(left // PAIR, 1)]
             if not chosen:
@@ -259,10 +259,6 @@ def _rows(units: Sequence[_Unit], first_look: Sequence[float]) -> list[dict[str,
 def _counts(rows: Sequence[Mapping[str, Any]], units: Sequence[_Unit]) -> dict[str, Any]:
     of_cascade = {name: sum(row[name] for row in rows) for name in ("n_read", "n_failed", "prompt_tokens")}
     return {"n_units": len(rows), "n_contexts": sum(len(unit.examples) for unit in units), **of_cascade}
-
-
-def _score(sums: Floats) -> float:
-    return float(pearson(sums.sum(axis=0))) if len(sums) else float("nan")
 
 
 def _defined(score: float) -> float | None:
