@@ -1,7 +1,7 @@
 """Rank explained units as a costly simulator would, for a fifth of its prompt tokens: one command.
 
-    python -m flows.cascade                              every target, after `dvc repro score`
-    python -m flows.cascade cascade.compare=true         also reads everything, and says how well it was foretold
+    python -m flows.cascade                                 every target, after `dvc repro score`
+    python -m flows.cascade cascade.settings.compare=true   also reads everything, and says how well it was foretold
     python -m flows.cascade cascade.simulator=all_at_once
 
 Cheap scores come first, the pipeline's; then a few contexts of every unit, then more of those whose rank is undecided.
@@ -83,7 +83,7 @@ class Cascades:
 def main(*words: str) -> None:
     """Rank every target's units, print what was found."""
     parser = argparse.ArgumentParser(prog="python -m flows.cascade", description=__doc__, formatter_class=Raw)
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as cascade.compare=true")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as lm=smollm2")
     arguments = parser.parse_args(words)
     params = composed_params(["cascade=demo", *arguments.overrides])
     cascades = Cascades(params)
