@@ -11,9 +11,13 @@ import pytest
 from toy_report import Toy
 
 from latentese import schemas
-from latentese.report.arms import arm_costs, arm_ends, arm_names, tokens_per_point
+from latentese.report.arms import arm_costs, arm_ends, arm_names, is_control, random_arm, tokens_per_point
 from latentese.report.index_page import _arms
-from latentese.report.inputs import open_target
+from latentese.report.inputs import ReportSettings, Target, open_target
+from latentese.report.pairs import PAIRS
+from latentese.report.statements import statements
+from latentese.report.summary import summarise
+from latentese.report.tables import study_units
 
 
 def finals(*rows: tuple[int, str, str]) -> pl.DataFrame:
@@ -54,7 +58,8 @@ def test_every_arm_of_the_toy_study_is_told_with_its_cost(published: Path, toy: 
     assert summary["arms"]["revision"]["gain"] == summary["gain"]["refinement"]
     assert summary["arms"]["re_explanation"]["gain"] == summary["gain"]["re_explanation"]
     assert summary["arms"]["revision"]["over_re_explanation"] == summary["gain"]["over_re_explanation"]
-    assert summary["arms"]["re_explanation"]["over_re_explanation"] == {}
+    assert not {"over_re_explanation", "over_random"} & set(summary["arms"]["re_explanation"]), "it is a control"
+    assert "over_random" not in summary["gain"], "no arm showed random texts"
     assert "tokens_per_point" not in summary["arms"]["re_explanation"], "it gained nothing"
     assert "Arms of refinement" in (published / "index.html").read_text()
 
@@ -82,3 +87,52 @@ def test_nothing_is_listed_where_no_unit_took_part() -> None:
     assert _arms({"n_refined": 0, "arms": {"revision": {}}}) == []
     (row,) = _arms({"n_refined": 1, "arms": {"made_up": {"n_proposed": 2, "n_accepted": 0, "gain": {"n_units": 0}}}})
     assert (row["arm"], row["n_proposed"], row["share_accepted"], row["tokens_per_point"]) == ("made up", 2, None, None)
+
+
+def renamed(target: Target, **names: str) -> Target:
+    """The same target, its arms under other names."""
+    return replace(target, finals=target.finals.with_columns(pl.col("arm").replace(names)))
+
+
+def figures_of(target: Target, settings: ReportSettings) -> dict[str, object]:
+    return summarise(target, study_units(target, settings), pl.DataFrame(schema=PAIRS), settings)
+
+
+def test_controls_are_told_from_what_they_are_controls_of() -> None:
+    names = ["revision", "generated", "re_explanation", "random_sentences", "random_examples"]
+    assert [is_control(name) for name in names] == [False, False, True, True, True]
+    assert random_arm(finals((1, "revision", "a"), (1, "random_sentences", "b"))) == "random_sentences"
+    assert random_arm(finals((1, "revision", "a"), (1, "re_explanation", "b"))) is None
+
+
+def test_a_control_with_random_texts_is_compared_in_the_place_of_explaining_again(
+    published: Path, toy: Toy, settings: ReportSettings
+) -> None:
+    target, _ = open_target("latents", toy.targets["latents"])
+    before = json.loads((published / "metrics.json").read_text())["latents"]
+    after = figures_of(renamed(target, re_explanation="random_examples"), settings)
+    # The same explanations under another name: what was the gain over one control is that over the other.
+    gain, arms = after["gain"], after["arms"]
+    assert isinstance(gain, dict) and isinstance(arms, dict)
+    assert gain["over_random"] == before["gain"]["over_re_explanation"]
+    assert arms["revision"]["over_random"] == before["arms"]["revision"]["over_re_explanation"]
+    assert not {"over_re_explanation", "re_explanation"} & set(gain), "nothing was explained again"
+    heads = [statement.head for statement in statements(after)]
+    assert not [head for head in heads if "explaining again" in head.lower()]
+    assert len([head for head in heads if "random texts" in head.lower()]) == 1
+
+
+@pytest.mark.parametrize("ends_like", ["initial", "revision"])
+def test_every_arm_is_compared_with_both_controls(toy: Toy, settings: ReportSettings, ends_like: str) -> None:
+    target, _ = open_target("latents", toy.targets["latents"])
+    random = target.finals.filter(arm=ends_like).with_columns(arm=pl.lit("random_sentences"))
+    both = replace(target, finals=pl.concat([target.finals, random]))
+    arms = figures_of(both, settings)["arms"]
+    assert isinstance(arms, dict)
+    # Over a control that ends with the first explanations, the gain is that over these; over one that ends with the
+    # revisions themselves it is nothing.
+    gain = arms["revision"]["gain"]["mean"]
+    assert gain > 0
+    assert arms["revision"]["over_random"]["mean"] == (gain if ends_like == "initial" else 0)
+    assert arms["revision"]["over_re_explanation"]["mean"] == gain, "nothing was accepted by explaining again"
+    assert not {"over_re_explanation", "over_random"} & set(arms["random_sentences"])

@@ -74,9 +74,9 @@ def test_arms_are_told_with_gains_shares_and_costs(page: str, metrics: dict[str,
         f"{estimate_text(arm['gain'], signed=True)}, 4 units",
         estimate_text(summary["gain"]["over_re_explanation"], signed=True),
     ]
-    assert revision[4:7] == ["2 of 4", "50 %", "3,600"]
-    assert revision[7] == f"{3600 / (arm['gain']['mean'] * 4 / 0.01):,.0f}"
-    assert again[3:] == ["-", "0 of 4", "0 %", "3,600", "-"], "it gained nothing, and is not its own control"
+    assert revision[4:8] == ["-", "2 of 4", "50 %", "3,600"], "no arm showed random texts"
+    assert revision[8] == f"{3600 / (arm['gain']['mean'] * 4 / 0.01):,.0f}"
+    assert again[3:] == ["-", "-", "0 of 4", "0 %", "3,600", "-"], "it gained nothing, and is not its own control"
 
 
 def test_the_share_without_a_score_is_said(page: str) -> None:

@@ -68,7 +68,12 @@ def test_what_is_not_defined_is_left_out() -> None:
 
 def summary(low: float, mean: float, high: float) -> dict[str, Any]:
     estimate = {"mean": mean, "low": low, "high": high, "n_units": 5}
-    gain = {"right_over_wrong": estimate, "refinement": estimate, "over_re_explanation": estimate}
+    gain = {
+        "right_over_wrong": estimate,
+        "refinement": estimate,
+        "over_re_explanation": estimate,
+        "over_random": estimate,
+    }
     gain["over_table_baseline"] = estimate
     counts = {"n_failed": 0, "n_studied": 5, "n_explained": 5, "n_unscored": 0, "n_refined": 5, "n_improved": 2}
     return {"gain": gain, "baseline": "token_table", **counts}
@@ -81,6 +86,9 @@ def summary(low: float, mean: float, high: float) -> dict[str, Any]:
         ((-0.1, 0.1, 0.3), "open", "No evidence of gain over explaining again"),
         ((0.0, 0.0, 0.0), "open", "No evidence of gain over explaining again"),
         ((-0.3, -0.2, -0.1), "bad", "Explaining again beat counterexamples"),
+        ((0.1, 0.2, 0.3), "good", "Counterexamples beat random texts"),
+        ((-0.1, 0.1, 0.3), "open", "No evidence of gain over random texts"),
+        ((-0.3, -0.2, -0.1), "bad", "Random texts beat counterexamples"),
     ],
 )
 def test_verdicts_follow_from_intervals(interval: tuple[float, float, float], verdict: str, head: str) -> None:

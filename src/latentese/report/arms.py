@@ -12,6 +12,8 @@ from latentese.report.inputs import Target
 INITIAL = "initial"
 RE_EXPLANATION = "re_explanation"
 """The control of every arm: explained again, with as many extra examples."""
+RANDOM = "random_"
+"""How the name of the other control begins: random texts in the place of counterexamples."""
 POINT = 0.01
 """A point of score."""
 
@@ -22,11 +24,21 @@ def arm_names(finals: pl.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: (name != "revision", name))
 
 
-def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """Take the study's refined units with the explanation this arm ends with, in the column `arm_end`."""
-    ends = finals.filter(arm=arm).select("unit", arm_end="explanation").unique("unit", keep="first")
+def random_arm(finals: pl.DataFrame) -> str | None:
+    """Name the control that shows random texts in the place of counterexamples; None where there is none."""
+    return next((name for name in arm_names(finals) if name.startswith(RANDOM)), None)
+
+
+def is_control(arm: str) -> bool:
+    """Tell controls from what they are the controls of."""
+    return arm == RE_EXPLANATION or arm.startswith(RANDOM)
+
+
+def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str, column: str = "arm_end") -> pl.DataFrame:
+    """Take the study's refined units with the explanation this arm ends with, in a column of that name."""
+    ends = finals.filter(arm=arm).select("unit", pl.col("explanation").alias(column)).unique("unit", keep="first")
     refined = study.filter("refined").join(ends, on="unit", how="left", maintain_order="left")
-    return refined.with_columns(pl.coalesce("arm_end", "initial"))
+    return refined.with_columns(pl.coalesce(column, "initial"))
 
 
 def arm_costs(target: Target, arm: str) -> dict[str, int | float | None]:

@@ -112,7 +112,7 @@ def _cards(summary: Mapping[str, Any]) -> list[CardView]:
     if "baseline" in summary:
         name = summary["baseline"].replace("_", " ")
         cards.append(_score_card(f"{name}, read as a table (baseline)", scores["baseline"]))
-    if "mean" in scores["re_explanation"] and summary["n_refined"]:
+    if "mean" in scores.get("re_explanation", {}) and summary["n_refined"]:
         sub = f"{summary['n_re_explained']} by a new explanation"
         cards.append(_score_card("explained again (control)", scores["re_explanation"], sub))
     return [*cards, *_dictionary_cards(summary)]
@@ -204,7 +204,7 @@ def _forest_rows(summary: Mapping[str, Any]) -> list[Row]:
     }
     if not summary["n_refined"]:
         names.pop("re_explanation")
-    estimates = [(name, look, summary["score"][key]) for key, (name, look) in names.items()]
+    estimates = [(name, look, summary["score"].get(key, {})) for key, (name, look) in names.items()]
     return [Row(name, e["mean"], e.get("low"), e.get("high"), look) for name, look, e in estimates if "mean" in e]
 
 
@@ -229,6 +229,7 @@ def _arms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         "score",
         "gain",
         "over_re_explanation",
+        "over_random",
     )
     return [
         {"arm": visible(name.replace("_", " ")), **{key: figures.get(key) for key in wanted}}

@@ -21,7 +21,8 @@ ARM_COLUMNS = (
     "arm",
     "score on test",
     "gain over the first",
-    "gain over explaining again",
+    "over explaining again",
+    "over random texts",
     "accepted of proposed",
     "share accepted",
     "prompt tokens",
@@ -120,9 +121,11 @@ def _refinement(summary: Mapping[str, Any]) -> Iterator[str]:
         return
     yield (
         f"{summary['n_refined']} units scored under the threshold on `select` and took part; {summary['n_improved']} "
-        "ended with a revision. Gains are paired, over the same test contexts of the same units."
+        "ended with a revision. Gains are paired, over the same test contexts of the same units; so are those "
+        "over the controls, which show as many more examples without revising, or random texts in the place of "
+        "counterexamples."
     )
-    first = ["first explanations", estimate_text(summary.get("refined_initial", {})), *["-"] * 6]
+    first = ["first explanations", estimate_text(summary.get("refined_initial", {})), *["-"] * (len(ARM_COLUMNS) - 2)]
     rows = [_arm(name, arm) for name, arm in summary["arms"].items()]
     yield _wide_table(list(ARM_COLUMNS), [first, *rows])
     yield "A point is 0.01 of the summed scores. Prompt tokens are those of all that an arm asked, rejections included."
@@ -130,12 +133,12 @@ def _refinement(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _arm(name: str, arm: Mapping[str, Any]) -> list[str]:
     share, spent, per_point = (arm.get(key) for key in ("share_accepted", "prompt_tokens", "tokens_per_point"))
-    over = arm.get("over_re_explanation") or {}
+    controls = (arm.get(f"over_{control}") for control in ("re_explanation", "random"))
     return [
         plain(name.replace("_", " ")),
         estimate_text(arm["score"]),
         f"{estimate_text(arm['gain'], signed=True)}, {arm['gain']['n_units']} units",
-        estimate_text(over, signed=True) if over else "-",
+        *(estimate_text(over, signed=True) if over else "-" for over in controls),
         f"{arm['n_accepted']} of {arm['n_proposed']}",
         "-" if share is None else f"{100 * share:.0f} %",
         "-" if spent is None else f"{spent:,}",

@@ -10,6 +10,12 @@ from latentese.report.numbers import estimate_text
 
 Verdict = Literal["good", "bad", "open", "note"]
 
+CONTROLS = (
+    ("over_re_explanation", "explaining again", "the re-explanation control (as many extra examples, no revision)"),
+    ("over_random", "random texts", "the control that shows random texts in the place of counterexamples"),
+)
+"""Of each control of refinement: the key of the gain over it, its name, and what it is."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -98,7 +104,7 @@ def _over_baseline(summary: Mapping[str, Any]) -> Statement | None:
 
 def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
     gains = summary["gain"]
-    gain, over = gains["refinement"], gains["over_re_explanation"]
+    gain = gains["refinement"]
     if "mean" not in gain:
         return [_no_refinement(summary)]
     took_part = f"{_units(summary['n_refined'])} took part, {summary['n_improved']} got a revision that was accepted."
@@ -114,18 +120,17 @@ def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
             f"Score after minus score before: {interval_text(gain, signed=True)}. {took_part}",
         )
     ]
-    if "mean" in over:
-        head = _head(
-            over,
-            "Counterexamples beat explaining again",
-            "Explaining again beat counterexamples",
-            "No evidence of gain over explaining again",
-        )
-        detail = (
-            "Refinement\u2019s gain over the re-explanation control (as many extra examples, no revision) is "
-            f"{interval_text(over, signed=True)}."
-        )
-        found.append(Statement(_sign(over), head, detail))
+    for key, control, what in CONTROLS:
+        over = gains.get(key, {})
+        if "mean" in over:
+            head = _head(
+                over,
+                f"Counterexamples beat {control}",
+                f"{control.capitalize()} beat counterexamples",
+                f"No evidence of gain over {control}",
+            )
+            detail = f"Refinement\u2019s gain over {what} is {interval_text(over, signed=True)}."
+            found.append(Statement(_sign(over), head, detail))
     return found
 
 

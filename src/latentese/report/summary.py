@@ -12,7 +12,15 @@ import polars as pl
 from latentese.metrics.correlation import Floats, pearson
 from latentese.metrics.intervals import Bootstrap, Interval, mean_interval, paired_interval
 from latentese.metrics.scores import KINDS_OF, sums_by_document
-from latentese.report.arms import RE_EXPLANATION, arm_costs, arm_ends, arm_names, tokens_per_point
+from latentese.report.arms import (
+    RE_EXPLANATION,
+    arm_costs,
+    arm_ends,
+    arm_names,
+    is_control,
+    random_arm,
+    tokens_per_point,
+)
 from latentese.report.inputs import ReportSettings, Target
 from latentese.report.pairs import nested
 from latentese.report.tables import baseline_explainer
@@ -35,7 +43,7 @@ def summarise(target: Target, study: pl.DataFrame, pairs: pl.DataFrame, settings
             "initial": on_random.mean(study, "initial"),
             "wrong_explanation": on_random.mean(study, "wrong"),
         },
-        "gain": judged.gains(study),
+        "gain": judged.gains(target, study),
         "refined_initial": judged.mean(study.filter("refined"), "initial"),
         "arms": judged.arms(target, study),
         "baseline": judged.baseline_name,
@@ -85,6 +93,8 @@ class _Judged:
         )
         self.baseline = baseline.partition_by("unit", as_dict=True)
         self.empty = rows.clear()
+        self.re_explained = RE_EXPLANATION in arm_names(target.finals)
+        self.random = random_arm(target.finals)
 
     def of(self, arm: str, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return judged contexts of one unit: of its explanation in this arm, of another unit's, or of the baseline."""
@@ -96,26 +106,41 @@ class _Judged:
 
     def scores(self, study: pl.DataFrame) -> Numbers:
         """Compute the mean score of each arm."""
-        names = {"initial": "initial", "final": "final", "re_explanation": "control", "wrong_explanation": "wrong"}
+        names = {"initial": "initial", "final": "final", "wrong_explanation": "wrong"}
+        if self.re_explained:
+            names["re_explanation"] = "control"
         if self.baseline_name is not None:
             names["baseline"] = "baseline"
         return {name: self.mean(study, arm) for name, arm in names.items()}
 
-    def gains(self, study: pl.DataFrame) -> Numbers:
-        """Compute mean paired differences; those of refinement are over the units that took part."""
+    def gains(self, target: Target, study: pl.DataFrame) -> Numbers:
+        """Compute mean paired differences; those of refinement are over the units that took part.
+
+        Those beside a control are there only where the control was run.
+        """
         refined = study.filter("refined")
-        return {
+        found = {
             "right_over_wrong": self.paired(study, "wrong", "initial"),
             "refinement": self.paired(refined, "initial", "final"),
-            "re_explanation": self.paired(refined, "initial", "control"),
-            "over_re_explanation": self.paired(refined, "control", "final"),
             "over_table_baseline": self.paired(study, "baseline", "initial"),
+            **self.over_controls(target, refined, "final"),
         }
+        return found | ({"re_explanation": self.paired(refined, "initial", "control")} if self.re_explained else {})
+
+    def over_controls(self, target: Target, refined: pl.DataFrame, arm: str) -> Numbers:
+        """Compare what a column of explanations gains with what each control that was run does."""
+        found = {}
+        if self.re_explained:
+            found["over_re_explanation"] = self.paired(refined, "control", arm)
+        if self.random is not None:
+            ends = arm_ends(target.finals, refined, self.random, "random_end")
+            found["over_random"] = self.paired(ends, "random_end", arm)
+        return found
 
     def arms(self, target: Target, study: pl.DataFrame) -> Numbers:
         """Compute what each arm of refinement gained over the first explanations, and what it cost.
 
-        Over the units that took part; `over_re_explanation` is its gain beyond that control, where there is one.
+        Over the units that took part; `over_re_explanation` and `over_random` are its gains beyond the controls.
         """
         found = {}
         for arm in arm_names(target.finals):
@@ -125,7 +150,7 @@ class _Judged:
                 **costs,
                 "score": self.mean(ends, "arm_end"),
                 "gain": gain,
-                "over_re_explanation": {} if arm == RE_EXPLANATION else self.paired(ends, "control", "arm_end"),
+                **({} if is_control(arm) else self.over_controls(target, ends, "arm_end")),
                 "tokens_per_point": tokens_per_point(costs["prompt_tokens"], gain),
             }
         return found

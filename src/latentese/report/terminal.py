@@ -25,6 +25,7 @@ RESULTS = (
     ("  first explanations, random contexts only", "score_random_only", "initial"),
     ("gain of refinement", "gain", "refinement"),
     ("  over explaining again", "gain", "over_re_explanation"),
+    ("  over random texts", "gain", "over_random"),
 )
 
 
