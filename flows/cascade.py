@@ -76,7 +76,8 @@ class Cascades:
             f"costly score: {self.choice.simulator} of {chosen.explainer}'s explanations on `{chosen.split}`, by "
             f"{getattr(reader, 'name', 'no language model')}, {chosen.n_contexts or 'all'} contexts per unit",
             f"cheap scores: {', '.join(f'{judge} of {explainer}' for explainer, judge in chosen.cheap)}",
-            f"cascade: {chosen.n_first} contexts of every unit, then those undecided, {chosen.share:.0%} of all in all",
+            f"cascade: {chosen.n_first} contexts of every unit, then of those undecided, {chosen.share:.0%} of all in "
+            "all; each is drawn with a chance in proportion to how much it may move the correlation",
         ]
 
 

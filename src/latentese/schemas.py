@@ -169,7 +169,6 @@ CASCADE = pl.Schema(
         "value": pl.Float64(),
         "spread": pl.Float64(),
         "predicted": pl.Float64(),
-        "at_first_look": pl.Float64(),
         "n_read": pl.Int32(),
         "n_failed": pl.Int32(),
         "prompt_tokens": pl.Int64(),
@@ -179,7 +178,7 @@ CASCADE = pl.Schema(
     }
 )
 """One row per unit: the estimate of its costly score over all contexts, its standard deviation, what cheap scores alone
-predict, the costly score over the first look, and what was asked. The `full` columns hold the costly score itself, null
+predict, and what was asked. The `full` columns hold the costly score itself, null
 where it is not defined or was not asked for."""
 
 CALIBRATIONS = pl.Schema(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from latentese.metrics.cascade import Partial, estimate, misordered
+from latentese.metrics.cascade import Partial, chances, estimate, misordered, reading_order, sizes
 from latentese.metrics.correlation import Floats, pearson, token_sums
 from latentese.metrics.ranks import spearman
 
@@ -36,7 +36,11 @@ def study(n_units: int, n_contexts: int, blur: float, seed: int = 0) -> tuple[li
 
 
 def partials(of_unit: Sequence[Floats], cheap: Floats, n_read: Sequence[int]) -> list[Partial]:
-    return [Partial(np.array([c]), sums[:n], len(sums)) for sums, c, n in zip(of_unit, cheap, n_read, strict=True)]
+    found = []
+    for sums, c, n in zip(of_unit, cheap, n_read, strict=True):
+        alike = np.full(n, n / len(sums))  # every context as likely as any other
+        found.append(Partial(np.array([c]), sums[:n], alike, len(sums)))
+    return found
 
 
 def test_all_read_is_the_score_itself_without_doubt() -> None:
@@ -105,3 +109,57 @@ def test_doubt_is_the_expected_number_of_wrong_pairs() -> None:
     doubt = misordered(np.array([0.0, 0.0, 2.0]), np.array([1.0, 1.0, 1.0]))
     assert doubt == pytest.approx([0.5 + 0.0786, 0.5 + 0.0786, 2 * 0.0786], abs=1e-4)
     assert misordered(np.array([0.0, 0.1]), np.zeros(2)) == pytest.approx([0, 0])
+
+
+def test_sizes_are_norms_of_deviations_from_the_units_mean() -> None:
+    # The mean over all tokens is 1: deviations are (3, -1), (-1, -1), with squares 10 and 2; their mean is 6.
+    found = sizes([(4.0, 0.0), (0.0, 0.0)])
+    assert found == pytest.approx(np.sqrt([10 + 0.06, 2 + 0.06]))
+    assert sizes([(2.0, 2.0), (2.0,)]) == pytest.approx([1, 1]), "a unit that never changes"
+
+
+def test_chances_are_in_proportion_to_size_and_none_above_one() -> None:
+    assert chances(np.array([1.0, 1.0, 2.0]), 1) == pytest.approx([0.25, 0.25, 0.5])
+    # Of 2, the large one would have 16/10: it is sure to be read, and the others share the one that is left.
+    assert chances(np.array([8.0, 1.0, 1.0]), 2) == pytest.approx([1, 0.5, 0.5])
+    assert chances(np.array([8.0, 1.0, 1.0]), 0) == pytest.approx([0, 0, 0])
+    assert chances(np.array([8.0, 1.0, 1.0]), 3) == pytest.approx([1, 1, 1])
+
+
+def test_contexts_are_read_about_as_often_as_their_chances_say() -> None:
+    size = np.array([3.0] * 5 + [2.0] * 5 + [1.0] * 20)
+    often = np.zeros(30)
+    for seed in range(2000):
+        often[reading_order(size, np.random.default_rng(seed))[:8]] += 1
+    # Chances are .53, .36 and .18; 2,000 draws tell them to within .03, the order of the draws itself to about as much.
+    assert chances(size, 8)[[0, 5, 10]] == pytest.approx([24 / 45, 16 / 45, 8 / 45])
+    assert often / 2000 == pytest.approx(chances(size, 8), abs=0.06)
+
+
+def test_what_was_read_stands_for_what_was_not() -> None:
+    # Drawn half as often, a context counts twice: as if it had been read with a second one like it.
+    rng = np.random.default_rng(0)
+    one, other = contexts(0.5, 2, rng)
+    told = Partial(np.zeros(1), np.array([one, other]), np.array([0.5, 1.0]), 3)
+    assert told.score == pytest.approx(full(np.array([one, one, other])))
+
+
+def test_large_contexts_tell_more_of_a_rare_unit_than_contexts_at_random() -> None:
+    # A unit that fires in a fifth of its contexts: most draws at random see it once or not at all.
+    errors: dict[str, list[float]] = {"by size": [], "at random": []}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        true = [rng.normal(size=N_TOKENS) * (3.0 if i % 5 == 0 else 0.1) for i in range(40)]
+        sums = np.array([token_sums(acts, acts + rng.normal(size=N_TOKENS)) for acts in true])
+        for name, size in (("by size", sizes([tuple(acts) for acts in true])), ("at random", np.ones(40))):
+            read = reading_order(size, rng)[:8]
+            told = Partial(np.zeros(1), sums[read], chances(size, 8)[read], 40)
+            errors[name].append(told.score - full(sums))
+    by_size, at_random = (float(np.square(errors[name]).mean()) for name in ("by size", "at random"))
+    assert by_size < at_random / 2
+
+
+def test_doubt_covers_how_far_scores_are_off() -> None:
+    of_unit, scores, cheap = study(200, 20, blur=5.0)
+    value, spread, _ = estimate(partials(of_unit, cheap, [6] * 200))
+    assert 0.85 < float((np.abs(value - scores) < 1.96 * spread).mean()) < 0.99

@@ -63,7 +63,11 @@ def read_cascade(target: str, folder: Path, bootstrap: Bootstrap) -> TargetCasca
     n_spent, n_alike = int(units["prompt_tokens"].sum()), sum(tokens for _, tokens in alike)
     ways = [
         ("cheap scores", 0, _column(units, "predicted")),
-        ("as many contexts of every unit, no cheap scores", n_alike, np.array([score for score, _ in alike])),
+        (
+            "as many contexts of every unit, evenly drawn, no cheap scores",
+            n_alike,
+            np.array([score for score, _ in alike]),
+        ),
         ("the cascade", n_spent, _column(units, "value")),
     ]
     return TargetCascade(
@@ -80,8 +84,8 @@ def ceiling(simulations: pl.DataFrame) -> float:
     """Foretell how units' scores over all contexts would rank them over as many other ones (Spearman-Brown)."""
     halves: tuple[list[float], list[float]] = ([], [])
     for (_,), own in simulations.group_by("unit", maintain_order=True):
-        sums = _sums(own)
-        # Contexts come one of each kind by turns, so every other pair is a half with as many of both.
+        sums = _sums(_by_turns(own))
+        # One of each kind by turns: every other pair is a half with as many of both.
         first = np.arange(len(sums)) // 2 % 2 == 0
         for half, chosen in zip(halves, (first, ~first), strict=True):
             half.append(pearson_over(sums[chosen]))
@@ -136,11 +140,18 @@ def _same_for_all(units: pl.DataFrame, simulations: pl.DataFrame) -> list[tuple[
     found = []
     of_unit = {unit: own for (unit,), own in simulations.group_by("unit", maintain_order=True)}
     for unit, full_tokens in units.select("unit", "full_prompt_tokens").iter_rows():
-        own = of_unit[unit]
+        own = _by_turns(of_unit[unit])
         found.append(
             (pearson_over(_sums(own.head(n_contexts))), round(full_tokens * min(n_contexts / own.height, 1.0)))
         )
     return found
+
+
+def _by_turns(simulations: pl.DataFrame) -> pl.DataFrame:
+    """Order one unit's contexts evenly: each kind at random, then one of each by turns."""
+    shuffled = simulations.sort("context").sample(fraction=1.0, shuffle=True, seed=0)
+    turn = pl.int_range(pl.len()).over("kind")
+    return shuffled.sort(turn, "kind", descending=[False, True])
 
 
 def _sums(simulations: pl.DataFrame) -> Floats:

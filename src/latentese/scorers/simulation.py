@@ -43,15 +43,16 @@ def _judge(example: Example, simulation: Simulation) -> Judgement:
     context = example.context
     if simulation.context != context.context:
         raise ValueError(f"simulation of context {simulation.context} given for context {context.context}")
-    true_acts = _counted(example.acts, context.keep)
+    true_acts = counted(example.acts, context.keep)
     if simulation.expected is None:
         return Judgement(context.context, true_acts, None, simulation.error or "no answer", simulation.usage)
     if len(simulation.expected) != len(context.tokens):
         error = f"{len(simulation.expected)} expected activations for {len(context.tokens)} tokens"
         return Judgement(context.context, true_acts, None, error, simulation.usage)
-    expected_acts = _counted(simulation.expected, context.keep)
+    expected_acts = counted(simulation.expected, context.keep)
     return Judgement(context.context, true_acts, expected_acts, usage=simulation.usage)
 
 
-def _counted(values: Sequence[float], keep: Sequence[bool]) -> tuple[float, ...]:
+def counted(values: Sequence[float], keep: Sequence[bool]) -> tuple[float, ...]:
+    """Take the values of the positions that count."""
     return tuple(value for value, counts in zip(values, keep, strict=True) if counts)

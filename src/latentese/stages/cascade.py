@@ -16,10 +16,10 @@ from latentese import schemas
 from latentese.corpus.contexts import Contexts
 from latentese.errors import SettingError
 from latentese.examples.store import Examples
-from latentese.metrics.cascade import PAIR, Partial, estimate, misordered
+from latentese.metrics.cascade import Partial, chances, estimate, misordered, reading_order, sizes
 from latentese.metrics.correlation import Floats, context_sums, pearson_over
 from latentese.records import Example, Explanation, Judgement, Split
-from latentese.scorers.simulation import SimulationScorer
+from latentese.scorers.simulation import SimulationScorer, counted
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
 from latentese.stages.explain import EXPLANATIONS
@@ -47,6 +47,8 @@ class CascadeSettings:
     """Contexts of every unit that are read at first."""
     n_together: int = 4
     """Units that are read on together, before it is asked anew which are undecided."""
+    n_more: int = 2
+    """Contexts of each of them."""
     split: Split = "test"
     compare: bool = False
     """Whether everything is read in the end, to see how well it was foretold."""
@@ -55,7 +57,7 @@ class CascadeSettings:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise SettingError("cascade.settings.share", self.share, "above 0, at most 1")
-        for name in ("n_units", "n_first", "n_together"):
+        for name in ("n_units", "n_first", "n_together", "n_more"):
             if getattr(self, name) < 1:
                 raise SettingError(f"cascade.settings.{name}", getattr(self, name), "at least 1")
         if self.split not in ("select", "test"):
@@ -87,8 +89,8 @@ def cascade(inputs: CascadeInputs, simulator: Simulator, settings: CascadeSettin
         written = read_explanations(explanations.file(EXPLANATIONS))
         cheap = _cheap_scores(read_table(scores.file("scores.parquet"), schemas.SCORES), settings)
         units = _candidates(reader, written, cheap, simulator, settings)
-        first_look = run_async(_run(units, SimulationScorer(simulator), settings))
-        rows = _rows(units, first_look)
+        run_async(_run(units, SimulationScorer(simulator), settings))
+        rows = _rows(units)
         if settings.compare:
             run_async(_read_all(units, SimulationScorer(simulator)))
             rows = [row | unit.full for row, unit in zip(rows, units, strict=True)]
@@ -105,9 +107,15 @@ class _Unit:
 
     explanation: Explanation
     examples: list[Example]
-    """In the order in which they are read: top and random ones by turns."""
+    """In the order in which they are read."""
+    size: Floats
+    """How much each of them may move the score, [n_contexts]."""
     cheap: Floats
     judgements: list[Judgement] = field(default_factory=list)
+
+    @property
+    def answered(self) -> list[int]:
+        return [i for i, one in enumerate(self.judgements) if one.expected_acts is not None]
 
     @property
     def sums(self) -> Floats:
@@ -128,7 +136,8 @@ class _Unit:
 
     @property
     def partial(self) -> Partial:
-        return Partial(self.cheap, self.sums, len(self.examples))
+        chance = chances(self.size, len(self.judgements))[self.answered]
+        return Partial(self.cheap, self.sums, chance, len(self.examples))
 
     @property
     def full(self) -> dict[str, Any]:
@@ -163,18 +172,12 @@ def _candidates(
     units = []
     for unit in drawn:
         examples = reader.of(unit, settings.split, SIMULATED_KINDS)
-        ordered = _by_turns(draw_examples(examples, settings.n_contexts, settings.seed), settings.seed)
-        units.append(_Unit(readable[unit], ordered, cheap.get(unit, nothing)))
-    return [unit for unit in units if unit.examples]
-
-
-def _by_turns(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Shuffle each kind, then take one of each by turns."""
-    rng = np.random.default_rng([seed, examples[0].unit]) if examples else np.random.default_rng(seed)
-    kinds = [[e for e in examples if e.kind == kind] for kind in SIMULATED_KINDS]
-    shuffled = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
-    longest = max(map(len, shuffled), default=0)
-    return [kind[i] for i in range(longest) for kind in shuffled if i < len(kind)]
+        if drawn_examples := draw_examples(examples, settings.n_contexts, settings.seed):
+            size = sizes([counted(example.acts, example.context.keep) for example in drawn_examples])
+            order = reading_order(size, np.random.default_rng([settings.seed, unit]))
+            ordered = [drawn_examples[i] for i in order]
+            units.append(_Unit(readable[unit], ordered, size[order], cheap.get(unit, nothing)))
+    return units
 
 
 def _cheap_scores(scores: pl.DataFrame, settings: CascadeSettings) -> dict[int, Floats]:
@@ -201,19 +204,17 @@ def _cheap_scores(scores: pl.DataFrame, settings: CascadeSettings) -> dict[int, 
     return found
 
 
-async def _run(units: Sequence[_Unit], scorer: SimulationScorer, settings: CascadeSettings) -> list[float]:
-    """Read as much as may be read; returns every unit's score over the first look."""
+async def _run(units: Sequence[_Unit], scorer: SimulationScorer, settings: CascadeSettings) -> None:
+    """Read as much as may be read."""
     budget = int(settings.share * sum(len(unit.examples) for unit in units))
     n_first = min(settings.n_first, budget // len(units))
     with tqdm(total=budget, desc=f"cascade of {scorer.name}", unit="context") as bar:
         await asyncio.gather(*(_read(unit, n_first, scorer, bar) for unit in units))
-        first_look = [pearson_over(unit.sums) for unit in units]
         while (left := budget - sum(len(unit.judgements) for unit in units)) > 0:
-            chosen = _next(units, settings.n_together)[: max(left // PAIR, 1)]
+            chosen = _next(units, settings.n_together)[: max(left // settings.n_more, 1)]
             if not chosen:
                 break
-            await asyncio.gather(*(_read(unit, min(PAIR, left), scorer, bar) for unit in chosen))
-    return first_look
+            await asyncio.gather(*(_read(unit, min(settings.n_more, left), scorer, bar) for unit in chosen))
 
 
 def _next(units: Sequence[_Unit], n_together: int) -> list[_Unit]:
@@ -235,7 +236,7 @@ async def _read(unit: _Unit, n_contexts: int, scorer: SimulationScorer, bar: tqd
     bar.update(len(examples))
 
 
-def _rows(units: Sequence[_Unit], first_look: Sequence[float]) -> list[dict[str, Any]]:
+def _rows(units: Sequence[_Unit]) -> list[dict[str, Any]]:
     value, spread, predicted = estimate([unit.partial for unit in units])
     return [
         {
@@ -244,7 +245,6 @@ def _rows(units: Sequence[_Unit], first_look: Sequence[float]) -> list[dict[str,
             "value": float(value[i]),
             "spread": float(spread[i]),
             "predicted": float(predicted[i]),
-            "at_first_look": _defined(first_look[i]),
             "n_read": len(unit.judgements),
             "n_failed": unit.n_failed,
             "prompt_tokens": unit.prompt_tokens,
