@@ -3,7 +3,8 @@
 Nothing is asked. `explain`, `score` and `refine` run on the examples there are, with guesses where no answer is kept.
 So the number of requests is right for `explain` and `score`; what `refine` asks depends on the answers, and it is taken
 through all its rounds. Tokens are counted rather too high: prompts by their bytes, answers as long as they may be.
-Models that a simulator or scorer has of its own are counted too.
+Models that a simulator or scorer has of its own are counted too. What asks none, and gives nothing to one that does,
+is left out: patterns and effects in the subject take minutes to find.
 """
 
 from __future__ import annotations
@@ -47,7 +48,15 @@ def dry_params(params: Params) -> Params:
     dry: Params = _dried(params)
     settings = dry["refinement"]["settings"]
     settings["patience"] = settings["n_rounds"]
-    return dry
+    dry["scorers"] = {name: spec for name, spec in dry["scorers"].items() if _asks(spec)}
+    needed = {name: spec for name, spec in dry["explainers"].items() if _asks(spec) or _is_asked_about(name, dry)}
+    limits = {name: limit for name, limit in (dry["scoring"]["limits"] or {}).items() if name in _judges(dry)}
+    few = {name: n_units for name, n_units in (dry["explaining"].get("limits") or {}).items() if name in needed}
+    return dry | {
+        "explainers": needed,
+        "scoring": dry["scoring"] | {"limits": limits},
+        "explaining": dry["explaining"] | {"limits": few},
+    }
 
 
 def estimate(params: Params, scratch: Path) -> Iterator[tuple[str, Estimate]]:
@@ -82,6 +91,28 @@ def table(estimates: Mapping[str, Estimate], currency: str) -> Table:
 def _cells(one: Estimate) -> list[str]:
     counts = (one.n_requests, one.n_kept, one.prompt_tokens, one.completion_tokens)
     return [*(f"{count:,}" for count in counts), "-" if one.money is None else f"{one.money:.4f}"]
+
+
+def _judges(params: Params) -> Params:
+    return {**params["simulators"], **params["scorers"]}
+
+
+def _is_asked_about(explainer: str, params: Params) -> bool:
+    """Tell whether a judge that asks a model, or refinement, reads explanations of this explainer."""
+    limits = params["scoring"]["limits"] or {}
+    asking = [name for name, spec in _judges(params).items() if _asks(spec)]
+    readers = [(limits.get(name) or {}).get("explainers") for name in asking]
+    refined: bool = explainer == params["refinement"]["settings"]["explainer"]
+    return refined or any(explainers is None or explainer in explainers for explainers in readers)
+
+
+def _asks(tree: Any) -> bool:
+    """Tell whether a dry model is in it anywhere."""
+    if isinstance(tree, list):
+        return any(map(_asks, tree))
+    if not isinstance(tree, dict):
+        return False
+    return tree.get("_target_") in DRY.values() or any(map(_asks, tree.values()))
 
 
 def _dried(tree: Any) -> Any:

@@ -231,6 +231,49 @@ def test_an_estimate_is_what_is_asked_then_and_nothing_is_asked_for_it(
     assert "cost USD" in printed.getvalue()
 
 
+def test_an_estimate_counts_questions_and_drafts_and_runs_nothing_that_asks_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(tmp_path / "study")
+    (tmp_path / "artifacts" / "targets" / "toy").mkdir(parents=True)
+    (tmp_path / "artifacts" / "contexts").symlink_to(study.contexts)
+    (tmp_path / "artifacts" / "targets" / "toy" / "examples").symlink_to(study.examples)
+    monkeypatch.chdir(tmp_path)
+    served = Served(chat=Hasher(), completions=Bytes(), offers=("logprobs",))
+    counts = {"_target_": "latentese.scorers.choice.KindCounts", "top": 3, "quantile": 1, "random": 2, "near_miss": 0}
+    with LoopbackServer(served) as server:
+        lm = lm_spec(server.base_url, tmp_path, marks=NEXT_TOKEN)
+        params = study_params(lm)
+        first = {**params["explainers"]["token_activation"], "temperature": 1.0, "name": "drafts"}
+        params["explainers"]["best_of_3"] = {
+            "_target_": "latentese.explainers.best_of_n.BestOfN",
+            "name": "best_of_3",
+            "n": 3,
+            "explainer": first,
+            "simulator": params["simulators"]["all_at_once"],
+        }
+        for kind, name in (("detection", "DetectionScorer"), ("fuzzing", "FuzzingScorer")):
+            target = f"latentese.scorers.{kind}.{name}"
+            params["scorers"][kind] = {"_target_": target, "name": kind, "lm": lm, "examples": counts}
+        asking = {key: dict(params[key]) for key in ("explainers", "scorers")}
+        # Both would load the subject, which is nowhere.
+        params["explainers"]["n2g"] = {"_target_": "latentese.explainers.n2g.N2GExplainer", "name": "n2g"}
+        params["scorers"]["ablation"] = {"_target_": "latentese.scorers.ablation.AblationScorer", "simulators": []}
+        only = {"explainers": ["token_activation", "best_of_3"]}
+        limits = dict.fromkeys(("all_at_once", "detection", "fuzzing", "ablation"), only)
+        params["scoring"] = {**params["scoring"], "limits": limits}
+        monkeypatch.setattr(config, "_built_once", {})
+        before = dict(estimate.estimate(estimate.dry_params(params), tmp_path / "before"))
+        assert server.seen == []
+        limits.pop("ablation")
+        monkeypatch.setattr(config, "_built_once", {})
+        for name, stage in (("explain", explain), ("score", score)):
+            n_seen = len(server.seen)
+            stage.prepare(params | asking, "toy")()
+            # Drafts that come out alike are judged once, guesses never are alike; so rather too many are foretold.
+            assert before[f"{name}@toy"].n_requests >= len(server.seen) - n_seen > 100
+
+
 def test_an_estimate_needs_examples_and_a_model_that_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = study_params(lm_spec("http://127.0.0.1:1/v1", tmp_path, marks=NEXT_TOKEN))
