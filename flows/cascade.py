@@ -5,8 +5,8 @@
     python -m flows.cascade cascade.simulator=all_at_once
 
 Cheap scores come first, the pipeline's; then a few contexts of every unit, then more of those whose rank is undecided.
-Estimates go to artifacts/cascade/<target>; with `compare` a page goes to `cascade.page`. Answers of language models are
-kept, so a stopped run goes on and a rerun asks nothing.
+Estimates go to artifacts/cascade/<target>; with `compare` a page goes to `cascade.page`, and what it says to MLflow.
+Answers of language models are kept, so a stopped run goes on and a rerun asks nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ import polars as pl
 
 from flows.config import Params, build_once, composed_params, settings
 from flows.entry import run
-from flows.paths import CASCADES, CONTEXTS, of_target
+from flows.paths import CASCADES, CONTEXTS, of_target, tracking_uri
 from flows.pipeline import Raw
+from flows.publish import flat_metrics, flat_params
 from flows.reading import reader_of
 from latentese.errors import LatenteseError, SettingError
 from latentese.metrics.intervals import Bootstrap
 from latentese.reading.base import give_reader
-from latentese.report.cascade import CascadeFindings, page, read_cascade, write_page
+from latentese.report.cascade import CascadeFindings, figures, page, read_cascade, write_page
 from latentese.schemas import CASCADE
 from latentese.stages.cascade import CascadeInputs, CascadeSettings, cascade
 from latentese.store.artifact import open_artifact
+from latentese.store.files import sha256_json
 from latentese.store.tables import read_table
+from latentese.tracking import PipelineRun, publish_run
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,20 @@ class Cascades:
         ]
 
 
+def publish(findings: CascadeFindings, params: Params) -> str:
+    """Make one MLflow run of what was found; the same findings are the same run. Returns its id."""
+    found = figures(findings)
+    key = sha256_json([params["cascade"], found])
+    published = PipelineRun(
+        key=key,
+        name=f"cascade of {params['cascade']['simulator']}-{key[:8]}",
+        params=dict(flat_params({"cascade": params["cascade"]})),
+        metrics=dict(flat_metrics({f"{target}/cascade": figures for target, figures in found["targets"].items()})),
+        artifacts={"cascade": Path(params["cascade"]["page"])},
+    )
+    return publish_run(published, tracking_uri(params), params["tracking"]["experiment"])
+
+
 def main(*words: str) -> None:
     """Rank every target's units, print what was found."""
     parser = argparse.ArgumentParser(prog="python -m flows.cascade", description=__doc__, formatter_class=Raw)
@@ -94,6 +111,7 @@ def main(*words: str) -> None:
         targets = [read_cascade(target, folder, cascades.bootstrap) for target, folder in made.items()]
         findings = CascadeFindings(command, cascades.about(), targets)
         write_page(findings, Path(cascades.choice.page))
+        publish(findings, params)
         print(page(findings))
         return
     for target, folder in made.items():

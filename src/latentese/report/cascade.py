@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,9 @@ from latentese.store.tables import read_table
 class Agreement(NamedTuple):
     """How one way of ranking agrees with the costly score over all contexts."""
 
+    name: str
     by: str
+    """The same in words."""
     prompt_tokens: int
     spearman: Interval
 
@@ -61,14 +63,11 @@ def read_cascade(target: str, folder: Path, bootstrap: Bootstrap) -> TargetCasca
     full = _column(units, "full")
     alike = _same_for_all(units, simulations)
     n_spent, n_alike = int(units["prompt_tokens"].sum()), sum(tokens for _, tokens in alike)
+    evenly = np.array([score for score, _ in alike])
     ways = [
-        ("cheap scores", 0, _column(units, "predicted")),
-        (
-            "as many contexts of every unit, evenly drawn, no cheap scores",
-            n_alike,
-            np.array([score for score, _ in alike]),
-        ),
-        ("the cascade", n_spent, _column(units, "value")),
+        ("cheap", "cheap scores", 0, _column(units, "predicted")),
+        ("evenly", "as many contexts of every unit, evenly drawn, no cheap scores", n_alike, evenly),
+        ("cascade", "the cascade", n_spent, _column(units, "value")),
     ]
     return TargetCascade(
         target,
@@ -76,7 +75,7 @@ def read_cascade(target: str, folder: Path, bootstrap: Bootstrap) -> TargetCasca
         int(units["full_n_failed"].sum()),
         int(units["full_prompt_tokens"].sum()),
         ceiling(simulations),
-        [Agreement(by, tokens, spearman_interval(score, full, bootstrap)) for by, tokens, score in ways],
+        [Agreement(name, by, tokens, spearman_interval(score, full, bootstrap)) for name, by, tokens, score in ways],
     )
 
 
@@ -94,10 +93,21 @@ def ceiling(simulations: pl.DataFrame) -> float:
 
 def write_page(findings: CascadeFindings, page_file: Path) -> None:
     """Write the page, and its figures as JSON beside it."""
-    write_json(
-        {"about": list(findings.about), "targets": list(map(asdict, findings.targets))}, page_file.with_suffix(".json")
-    )
+    write_json(figures(findings), page_file.with_suffix(".json"))
     write_text(page(findings), page_file)
+
+
+def figures(findings: CascadeFindings) -> dict[str, Any]:
+    """Every figure of the page, per target: counts, ceiling, and of each way of ranking its agreement and tokens."""
+    targets = {}
+    for one in findings.targets:
+        ways = {
+            way.name: {"by": way.by, "prompt_tokens": way.prompt_tokens, "spearman": way.spearman._asdict()}
+            for way in one.agreements
+        }
+        counts = {name: value for name, value in vars(one).items() if name not in ("target", "agreements")}
+        targets[one.target] = counts | ways
+    return {"about": list(findings.about), "targets": targets}
 
 
 def page(findings: CascadeFindings) -> str:
