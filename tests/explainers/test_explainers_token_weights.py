@@ -108,3 +108,9 @@ def test_without_a_reader_it_says_what_it_needs(study: PlantedStudy, tmp_path: P
         asyncio.run(TokenWeightsExplainer().explain(study.unit(0), []))
     with pytest.raises(SettingError, match="n_named=0"):
         TokenWeightsExplainer(n_named=0)
+
+
+def test_more_outputs_than_tokens_are_all_tokens(reader: SubjectReader) -> None:
+    n_tokens = len(reader.loaded.subject.model.get_output_embeddings().weight)
+    found = strongest_outputs(reader.loaded, np.array([0]), n_tokens + 5).token_ids
+    assert sorted(found[0].tolist()) == list(range(n_tokens))

@@ -111,6 +111,13 @@ def test_what_the_server_asks_for_goes_before_and_holds_for_all() -> None:
     assert not asyncio.run(pacer.back_off(failure(429, retry_after=61.0), 1))
 
 
+def test_a_server_that_asks_for_no_wait_gets_a_pause_all_the_same() -> None:
+    clock = Clock()
+    pacer = make_pacer(clock, first_wait_seconds=2.0)
+    assert asyncio.run(pacer.back_off(failure(429, retry_after=0.0), 1))
+    assert clock.slept == [2.0]
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

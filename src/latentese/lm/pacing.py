@@ -106,7 +106,7 @@ class Pacer:
         limits = self.limits
         if not failure.may_pass or n_failed >= limits.n_attempts:
             return False
-        if failure.retry_after is None:
+        if not failure.retry_after:  # a server that says 0 is no less busy: all would come back at once
             longest = min(limits.longest_wait_seconds, limits.first_wait_seconds * 2.0 ** (n_failed - 1))
             await self._sleep(longest * (1 - self._chance() / 2))
             return True

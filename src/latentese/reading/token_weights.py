@@ -67,7 +67,7 @@ def strongest_outputs(loaded: Loaded, units: np.ndarray, n: int) -> Strongest:
     written = written_to_stream(subject, loaded.hookpoint, directions(loaded.dictionary, units))
     gain = _named(subject.model.base_model, FINAL_NORMS, subject.name).weight.float().cpu()
     unembedding = subject.model.get_output_embeddings().weight.float().cpu()
-    weights, ids = ((written * gain) @ unembedding.t()).topk(n, dim=1)
+    weights, ids = ((written * gain) @ unembedding.t()).topk(min(n, len(unembedding)), dim=1)
     return Strongest(ids.numpy(), weights.numpy())
 
 
