@@ -87,8 +87,10 @@ def test_what_the_reconstruction_does_downstream_is_shown_where_it_was_measured(
     assert lines["share of the loss by zero ablation recovered"].endswith("recovered 0.93 (no interval) -")
 
 
-def test_what_is_missing_is_said(metrics: Path) -> None:
-    assert text_of(metrics, {})["explained again (control)"].endswith("not defined")
+def test_a_control_without_a_score_says_so_and_one_that_was_not_run_has_no_row(metrics: Path) -> None:
+    lines = text_of(metrics, {})
+    assert lines["explained again (control)"].endswith("not defined")
+    assert not {"over explaining again", "over random texts"} & set(lines)
 
 
 def test_costs_add_up_and_memory_does_not(metrics: Path) -> None:

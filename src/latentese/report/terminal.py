@@ -27,6 +27,8 @@ RESULTS = (
     ("  over explaining again", "gain", "over_re_explanation"),
     ("  over random texts", "gain", "over_random"),
 )
+CONTROLS = ("re_explanation", "over_re_explanation", "over_random")
+"""Figures that are there only where the control was run."""
 
 
 def summary(metrics: Path, timings: Mapping[str, Numbers]) -> RenderableType:
@@ -48,6 +50,8 @@ def results_table(metrics: Mapping[str, Numbers]) -> Table:
     table = _table("Results", ["", *metrics])
     table.add_row("units explained", *(f"{m['n_explained']} of {m['n_studied']}" for m in metrics.values()))
     for name, group, key in RESULTS:
+        if key in CONTROLS and not any(key in m.get(group, {}) for m in metrics.values()):
+            continue  # a control that was not run
         signed = group == "gain"
         table.add_row(name, *(estimate_text(m.get(group, {}).get(key, {}), signed) for m in metrics.values()))
     _add_baseline(table, metrics)
