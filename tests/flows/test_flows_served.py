@@ -76,6 +76,14 @@ class Bytes:
         return chr(token)
 
 
+def place_study(project: Path) -> None:
+    """Put the contexts and examples of a small study where the stages of a project look for them."""
+    study = write_study(project / "study")
+    (project / "artifacts" / "targets" / "toy").mkdir(parents=True)
+    (project / "artifacts" / "contexts").symlink_to(study.contexts)
+    (project / "artifacts" / "targets" / "toy" / "examples").symlink_to(study.examples)
+
+
 def study_params(lm: dict[str, Any], simulates: dict[str, Any] | None = None) -> dict[str, Any]:
     """Parameters of a small study in which the language model explains, revises and, if no other does, simulates."""
     explainer = {"_target_": "latentese.explainers.token_activation.TokenActivationExplainer", "chat": lm}
@@ -196,10 +204,7 @@ def test_a_file_that_runs_write_does_not_make_results_stale(tmp_path: Path) -> N
 def test_an_estimate_is_what_is_asked_then_and_nothing_is_asked_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = write_study(tmp_path / "study")
-    (tmp_path / "artifacts" / "targets" / "toy").mkdir(parents=True)
-    (tmp_path / "artifacts" / "contexts").symlink_to(study.contexts)
-    (tmp_path / "artifacts" / "targets" / "toy" / "examples").symlink_to(study.examples)
+    place_study(tmp_path)
     monkeypatch.chdir(tmp_path)
     served = Served(chat=Hasher(), completions=Bytes(), offers=("logprobs",))
 
@@ -234,10 +239,7 @@ def test_an_estimate_is_what_is_asked_then_and_nothing_is_asked_for_it(
 def test_an_estimate_counts_questions_and_drafts_and_runs_nothing_that_asks_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = write_study(tmp_path / "study")
-    (tmp_path / "artifacts" / "targets" / "toy").mkdir(parents=True)
-    (tmp_path / "artifacts" / "contexts").symlink_to(study.contexts)
-    (tmp_path / "artifacts" / "targets" / "toy" / "examples").symlink_to(study.examples)
+    place_study(tmp_path)
     monkeypatch.chdir(tmp_path)
     served = Served(chat=Hasher(), completions=Bytes(), offers=("logprobs",))
     counts = {"_target_": "latentese.scorers.choice.KindCounts", "top": 3, "quantile": 1, "random": 2, "near_miss": 0}
