@@ -16,11 +16,13 @@ from latentese.errors import AnswerError, LatenteseError
 from latentese.lm.answers import AnswerStore
 from latentese.lm.cached import CachedLM
 from latentese.lm.database import Database
-from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.forks import forked_logprobs
+from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message, Reply, Request
 from latentese.records import Usage
 
 QUESTION = Request((Message("user", 'a "quoted"\tquestion\u2028'),), max_tokens=5)
 MARKS = MarkRequest((Message("user", "a\t"),), (2,), ("0", "1"))
+FORKS = ForkRequest((Message("user", "one mute two"),), (3, 8, 12), ("1\t", "2\t", "3\t"), ("0", "1"))
 
 
 @dataclass
@@ -57,6 +59,45 @@ def test_marked_texts_come_back_bit_for_bit(tmp_path: Path) -> None:
     asked = asyncio.run(CachedLM(Echo(), tmp_path / "a.sqlite").next_token_logprobs(MARKS))
     kept = asyncio.run(CachedLM(Echo(), tmp_path / "a.sqlite").next_token_logprobs(MARKS))
     assert asked == kept == MarkReply(((-0.1, -2.345678901234567),), Usage(4))
+
+
+@dataclass
+class Forker(Echo):
+    """Is given all forks together."""
+
+    async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
+        self.asked.append(request)
+        return MarkReply(tuple((-float(mark), -1.0) for mark in request.marks), Usage(9))
+
+
+@dataclass
+class Mute(Echo):
+    """Reads each fork alone, and has no answer to one of them."""
+
+    is_mute: bool = True
+
+    async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
+        self.asked.append(request)
+        if self.is_mute and request.messages[0].content.endswith("mute"):
+            raise AnswerError("it is mute")
+        return MarkReply(((-float(len(request.messages[0].content)), -1.0),), Usage(3))
+
+
+def test_forks_read_together_are_kept_together(tmp_path: Path) -> None:
+    asked = asyncio.run(forked_logprobs(CachedLM(Forker(), tmp_path / "a.sqlite"), FORKS))
+    again = Forker()
+    assert asyncio.run(forked_logprobs(CachedLM(again, tmp_path / "a.sqlite"), FORKS)) == asked
+    assert asked == MarkReply(((-3.0, -1.0), (-8.0, -1.0), (-12.0, -1.0)), Usage(9))
+    assert again.asked == []
+
+
+def test_forks_asked_about_alone_are_kept_alone(tmp_path: Path) -> None:
+    with pytest.raises(AnswerError, match="mute"):
+        asyncio.run(forked_logprobs(CachedLM(Mute(), tmp_path / "a.sqlite"), FORKS))
+    again = Mute(is_mute=False)
+    answered = asyncio.run(forked_logprobs(CachedLM(again, tmp_path / "a.sqlite"), FORKS))
+    assert answered == MarkReply(((-3.0, -1.0), (-8.0, -1.0), (-12.0, -1.0)), Usage(9))
+    assert again.asked == [FORKS.alone[1]]
 
 
 def test_every_field_of_a_request_and_the_model_make_another_question(tmp_path: Path) -> None:

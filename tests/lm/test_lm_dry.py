@@ -10,8 +10,9 @@ from served_models import Rule, ask, complete_all, make_chat, make_lm
 from latentese.explainers.answer import read_reply
 from latentese.lm.cached import CachedChat, CachedLM
 from latentese.lm.dry import DryChat, DryLM, Estimate
+from latentese.lm.forks import forked_logprobs
 from latentese.lm.marks import Echo, NextToken
-from latentese.lm.protocol import MarkRequest, Message
+from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message
 from latentese.lm.testing.server import LoopbackServer, Served
 from latentese.refinement.sentences import SentenceWriter
 
@@ -55,6 +56,29 @@ def test_a_marked_text_takes_as_many_requests_as_its_reading(tmp_path: Path) -> 
             assert [len(row) for row in reply.logprobs] == [2, 2, 2]
             # 6 bytes are 2 tokens, 8 around them, and one of an answer: of each request.
             assert dry.take() == Estimate(0, n_requests, 10 * n_requests, n_requests, None)
+        assert server.seen == []
+
+
+FORKS = ForkRequest((Message("user", "abc"),), (1, 2, 3), ("x", "y", "z"), ("0", "1"))
+
+
+class Together:
+    """Reads forks together; it is never asked."""
+
+    name = "together"
+
+    async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
+        raise AssertionError
+
+
+def test_forks_are_one_question_where_they_are_read_together(tmp_path: Path) -> None:
+    with LoopbackServer(Served()) as server:
+        served = make_lm(server, tmp_path, Echo(5))
+        for lm, n_requests in ((served, 3), (Together(), 1)):
+            dry = DryLM(CachedLM(lm, tmp_path / "answers.sqlite"))  # type: ignore[arg-type]
+            reply = asyncio.run(forked_logprobs(dry, FORKS))
+            assert [len(row) for row in reply.logprobs] == [2, 2, 2]
+            assert dry.take().n_requests == n_requests
         assert server.seen == []
 
 

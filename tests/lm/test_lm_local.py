@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latentese.errors import SettingError
 from latentese.lm.chat_format import ChatFormat
+from latentese.lm.engine import N_FORKS
 from latentese.lm.local import LocalLM
-from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message, Reply, Request
 
 SYSTEM = Message("system", "Name what the words have in common.")
 WORDS = (
@@ -187,6 +188,80 @@ def test_marks_are_the_next_token_distribution_of_one_whole_pass(tiny: Folder) -
     at = [len(prompt.shared) + index for index in prompt.read_at]
     expected = logits[at][:, list(form.first_tokens(("1", "the", "x")))]
     torch.testing.assert_close(torch.tensor(reply.logprobs), expected, atol=1e-5, rtol=1e-5)
+
+
+LINE = "the river 12 the river 日本 the mill"
+
+
+def fork(text: str, marks: Sequence[int], candidates: tuple[str, ...] = ("1", "the", "x")) -> ForkRequest:
+    answers = tuple(f"{text[:mark][-3:]}\t" for mark in marks)
+    return ForkRequest((SYSTEM, Message("user", text)), tuple(marks), answers, candidates, n_shared=1)
+
+
+def read_forks(lm: LocalLM, requests: Sequence[ForkRequest]) -> list[MarkReply]:
+    async def all_at_once() -> list[MarkReply]:
+        return await asyncio.gather(*(lm.forked_logprobs(request) for request in requests))
+
+    return asyncio.run(all_at_once())
+
+
+def each_alone(folder: Path, request: ForkRequest) -> torch.Tensor:
+    """Read each of the conversations by a whole forward pass, cut into the same tokens."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    form = ChatFormat(tokenizer)
+    prompt, rows = form.forked(request), []
+    for one, (n_before, ids) in zip(request.alone, ((fork.n_before, fork.ids) for fork in prompt.forks), strict=True):
+        whole, alone = [*prompt.shared, *prompt.own[:n_before], *ids], form.marked(one)
+        assert tokenizer.decode(whole) == tokenizer.decode([*alone.shared, *alone.own])
+        logits = model(torch.tensor([whole])).logits[0, -1].log_softmax(-1)
+        rows.append(logits[list(form.first_tokens(request.candidates))])
+    return torch.stack(rows)
+
+
+def test_forks_are_as_if_each_conversation_was_read_alone(tiny: Folder) -> None:
+    marks = (3, 5, 9, 12, 22, 23, len(LINE))  # 5 and 23 are inside words: the text is cut there
+    request = fork(LINE, marks)
+    [reply] = read_forks(LocalLM(tiny, dtype="float32"), [request])
+    expected = each_alone(tiny.path, request)
+    torch.testing.assert_close(torch.tensor(reply.logprobs), expected, atol=1e-5, rtol=1e-5)
+    assert len({row[0] for row in reply.logprobs}) == len(marks)
+
+
+def test_forks_with_learned_positions(tmp_path: Path) -> None:
+    gpt2 = Folder(make_tiny_gpt2(tmp_path, n_positions=512, initializer_range=0.3))
+    request = fork(LINE, (3, 9, 16), ("1", "t", "x"))
+    [reply] = read_forks(LocalLM(gpt2, dtype="float32"), [request])
+    expected = each_alone(gpt2.path, request)
+    torch.testing.assert_close(torch.tensor(reply.logprobs), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_more_forks_than_one_pass_takes(tiny: Folder) -> None:
+    text = "ab " * (N_FORKS + 3)
+    request = fork(text, range(3, len(text) + 1, 3))
+    [reply] = read_forks(LocalLM(tiny, dtype="float32"), [request])
+    torch.testing.assert_close(torch.tensor(reply.logprobs), each_alone(tiny.path, request), atol=1e-5, rtol=1e-5)
+    assert len(reply.logprobs) == N_FORKS + 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_forks_do_not_depend_on_their_company(tiny: Folder, dtype: str) -> None:
+    lm = LocalLM(tiny, dtype=dtype)
+    requests = [fork(words, (1, len(words)), ("a", "b")) for words in WORDS[:4]]
+    together = read_forks(lm, requests)
+    assert read_forks(lm, requests[::-1])[::-1] == together
+    assert [read_forks(lm, [request])[0] for request in requests] == together
+
+
+def test_forks_are_counted_as_what_is_read_and_bounded_by_the_longest(tiny: Folder) -> None:
+    lm = LocalLM(tiny, dtype="float32")
+    alone, both = read_forks(lm, [fork(LINE, (len(LINE),)), fork(LINE, (3, len(LINE)))])
+    # One fork more: the end of the message, and the answer of four characters.
+    assert 0 < both.usage.prompt_tokens - alone.usage.prompt_tokens < alone.usage.prompt_tokens
+    text = "a " * 400  # all forks together are longer than the 1024 tokens that the model reads
+    [many] = read_forks(lm, [fork(text, range(2, 801, 2))])
+    assert many.usage.prompt_tokens > 1024
+    with pytest.raises(SettingError, match="at most 1024"):
+        read_forks(lm, [fork("a " * 2000, (4000,))])
 
 
 def test_candidates_that_begin_alike_are_refused(tiny: Folder) -> None:

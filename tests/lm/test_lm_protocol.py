@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentese.errors import SettingError
-from latentese.lm.protocol import MarkRequest, Message, Request
+from latentese.lm.protocol import ForkRequest, MarkRequest, Message, Request
 
 USER = (Message("user", "abc"),)
 
@@ -35,3 +35,17 @@ def test_marks_ascend_inside_the_last_message(marks: tuple[int, ...]) -> None:
 def test_candidates_are_texts(candidates: tuple[str, ...]) -> None:
     with pytest.raises(SettingError, match="candidates"):
         MarkRequest(USER, (1,), candidates)
+
+
+@pytest.mark.parametrize("answers", [("x",), ("x", ""), ("x", "y", "z")])
+def test_forks_have_an_answer_each(answers: tuple[str, ...]) -> None:
+    with pytest.raises(SettingError, match="answers.*2, one for each mark"):
+        ForkRequest(USER, (1, 3), answers, ("a",))
+
+
+def test_a_fork_alone_is_the_text_up_to_its_mark_and_the_answer_begun() -> None:
+    request = ForkRequest((Message("system", "be brief"), *USER), (1, 3), ("x", "yes"), ("0",), n_shared=1)
+    first, second = request.alone
+    assert first.messages == (Message("system", "be brief"), Message("user", "a"), Message("assistant", "x"))
+    assert (second.messages[1:], second.marks) == ((*USER, Message("assistant", "yes")), (3,))
+    assert (second.candidates, second.n_shared) == (("0",), 1)

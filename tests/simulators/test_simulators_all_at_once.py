@@ -12,7 +12,8 @@ from toy_units import make_context, make_explanation
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.records import Context, Simulation, Usage
-from latentese.simulators.all_at_once import DIGITS, AllAtOnceSimulator, log_expected_digits
+from latentese.simulators.all_at_once import AllAtOnceSimulator, log_expected_digits
+from latentese.simulators.digits import DIGITS
 from latentese.simulators.prompts import NO_EXPLANATION, UNKNOWN, WORKED, shared_messages
 
 GAIN = round(math.log(8 / 2), 6)

@@ -11,7 +11,7 @@ from toy_units import make_context, make_explanation
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.records import Context, Simulation, Usage
-from latentese.simulators.one_at_a_time import TASK, WORKED, OneAtATimeSimulator, expected_digit
+from latentese.simulators.one_at_a_time import TASK, WORKED, OneAtATimeSimulator, expected_digits
 
 NONE = -math.inf
 
@@ -101,11 +101,11 @@ def test_nothing_that_counts_is_asked_nothing() -> None:
 @pytest.mark.parametrize("row", [(NONE,) * 10, (math.nan,) * 10, (0.0,) * 9])
 def test_what_is_no_distribution_over_digits_is_a_failed_answer(row: tuple[float, ...]) -> None:
     with pytest.raises(AnswerError):
-        expected_digit([row])
+        expected_digits([(0.0,) * 10, row], 2)
 
 
 def test_very_small_probabilities_are_renormalised_too() -> None:
-    assert expected_digit([(-2000.0, *(NONE,) * 8, -2000.0)]) == 4.5
+    assert expected_digits([(-2000.0, *(NONE,) * 8, -2000.0), (0.0, *(NONE,) * 9)], 2).tolist() == [4.5, 0.0]
 
 
 def test_it_reads_explanations_in_words_and_needs_probabilities() -> None:

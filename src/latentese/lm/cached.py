@@ -11,11 +11,14 @@ from typing import Protocol, TypeVar
 
 from latentese.errors import AnswerError
 from latentese.lm.answers import AnswerStore
+from latentese.lm.forks import ForkReader, logprobs_one_by_one
 from latentese.lm.protocol import (
     Chat,
+    ForkRequest,
     Marker,
     MarkReply,
     MarkRequest,
+    Question,
     Reply,
     Request,
     TextReader,
@@ -26,7 +29,7 @@ from latentese.lm.usage import Ledger, Meter
 from latentese.records import Usage
 from latentese.store.files import canonical_json
 
-Asked = TypeVar("Asked", Request, MarkRequest, TextRequest)
+Asked = TypeVar("Asked", Request, MarkRequest, ForkRequest, TextRequest)
 Answered = TypeVar("Answered", Reply, MarkReply, TextReply)
 
 
@@ -40,7 +43,7 @@ class CachedChat:
     def __init__(self, lm: Chat, path: str | Path) -> None:
         self.inner = lm
         self._store = AnswerStore(Path(path))
-        self._under_way: dict[Request | MarkRequest | TextRequest, asyncio.Future[str]] = {}
+        self._under_way: dict[Question, asyncio.Future[str]] = {}
         self.ledger = Ledger()
         """Requests and tokens since this object was made."""
 
@@ -95,7 +98,7 @@ class CachedChat:
         self.ledger.add_asked(reply.usage)
         return parse(kept)
 
-    async def _same_under_way(self, request: Request | MarkRequest | TextRequest) -> str | None:
+    async def _same_under_way(self, request: Question) -> str | None:
         """Wait for an identical request that is being answered; None when there is none, or it failed."""
         while request in self._under_way:
             if kept := await asyncio.shield(self._under_way[request]):
@@ -119,11 +122,21 @@ class CachedLM(CachedChat):
         """Answer from the store, or ask the model and keep its answer."""
         return await self._ask(self.marks_name, request, self._reader.next_token_logprobs, _mark_reply)
 
+    async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
+        """Answer from the store, or ask the model and keep its answer: fork by fork, if it is asked so."""
+        if isinstance(self._reader, ForkReader):
+            return await self._ask(self.marks_name, request, self._reader.forked_logprobs, _mark_reply)
+        return await logprobs_one_by_one(self, request)
+
     async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Answer from the store, or ask the model and keep its answer."""
         return await self._ask(self.marks_name, request, self._reader.token_logprobs, _text_reply)
 
     def kept_marks(self, request: MarkRequest) -> MarkReply | None:
+        """Return the answer that the store holds."""
+        return self._kept(self.marks_name, request, _mark_reply)
+
+    def kept_forks(self, request: ForkRequest) -> MarkReply | None:
         """Return the answer that the store holds."""
         return self._kept(self.marks_name, request, _mark_reply)
 

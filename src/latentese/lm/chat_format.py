@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from latentese.errors import SettingError
-from latentese.lm.protocol import MarkRequest, Message, Request, TextRequest
+from latentese.lm.protocol import ForkRequest, MarkRequest, Message, Request, TextRequest
 
 # Private-use characters: no template holds them, and contents are never rendered.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -43,6 +43,34 @@ class MarkedPrompt:
     own: tuple[int, ...]
     read_at: tuple[int, ...]
     """Index in `own` of the last token before each mark."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A continuation of a prompt from somewhere inside it."""
+
+    n_before: int
+    """How many of the prompt's own tokens stand before it."""
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ForkedPrompt:
+    """Token ids of a conversation up to the last mark, and of what comes after each mark in its stead."""
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
+    forks: tuple[Fork, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that are read."""
+        return len(self.shared) + len(self.own) + sum(len(fork.ids) for fork in self.forks)
+
+    @property
+    def n_longest(self) -> int:
+        """Tokens of the longest of the conversations."""
+        return len(self.shared) + max(fork.n_before + len(fork.ids) for fork in self.forks)
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,17 @@ class ChatFormat:
         shared, own = self._encode_parts(self._around(request.messages), request.messages, request.n_shared)
         ids, ends = self._encode_to_marks(request.messages[-1].content, request.marks)
         return MarkedPrompt(shared, (*own, *ids), tuple(len(own) + end - 1 for end in ends))
+
+    def forked(self, request: ForkRequest) -> ForkedPrompt:
+        """Encode a conversation up to the last mark, and from each mark the end of its message and the answer."""
+        *_, last = request.messages
+        around = self._around((*request.messages, Message("assistant", request.answers[0])))
+        shared, own = self._encode_parts(around, request.messages, request.n_shared)
+        ids, ends = self._encode_to_marks(last.content, request.marks)
+        turn = self._encode_template(around[len(request.messages)])
+        answers = [self.encode_text(answer) for answer in request.answers]
+        forks = (Fork(len(own) + end, (*turn, *answer)) for end, answer in zip(ends, answers, strict=True))
+        return ForkedPrompt(shared, (*own, *ids), tuple(forks))
 
     def text(self, request: TextRequest) -> TextPrompt:
         """Encode a conversation up to the end of its last message, which is cut as the tokenizer likes."""

@@ -7,7 +7,17 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from latentese.lm.cached import CachedChat, CachedLM
-from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
+from latentese.lm.forks import ForkReader, logprobs_one_by_one
+from latentese.lm.protocol import (
+    ForkRequest,
+    MarkReply,
+    MarkRequest,
+    Question,
+    Reply,
+    Request,
+    TextReply,
+    TextRequest,
+)
 from latentese.lm.served import ServedChat, ServedLM
 from latentese.lm.wire import most_of
 from latentese.records import Usage
@@ -52,7 +62,7 @@ class DryChat:
     def __init__(self, lm: CachedChat) -> None:
         self._lm = lm
         self._price = lm.inner.price if isinstance(lm.inner, ServedChat) else None
-        self._counted: set[Request | MarkRequest | TextRequest] = set()
+        self._counted: set[Question] = set()
         self._estimate = Estimate()
 
     @property
@@ -71,7 +81,7 @@ class DryChat:
         self._count(request, request.max_tokens, 0 if kept else 1)
         return kept or Reply(_guessed_text(request), Usage(), "stop")
 
-    def _count(self, request: Request | MarkRequest | TextRequest, max_tokens: int, n_requests: int) -> None:
+    def _count(self, request: Question, max_tokens: int, n_requests: int) -> None:
         if not n_requests or request in self._counted:
             self._estimate.n_kept += 1
             return
@@ -95,6 +105,14 @@ class DryLM(DryChat):
         self._count(request, 1, 0 if kept else n_requests)
         return kept or MarkReply(_guessed_rows(request), Usage())
 
+    async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
+        """Answer, and count the question, or one per fork, unless the answer is kept."""
+        if not isinstance(self._reader.inner, ForkReader):
+            return await logprobs_one_by_one(self, request)
+        kept = self._reader.kept_forks(request)
+        self._count(request, 1, 0 if kept else 1)
+        return kept or MarkReply(_guessed_rows(request), Usage())
+
     async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Answer, and count the question unless its answer is kept."""
         kept = self._reader.kept_text(request)
@@ -114,15 +132,15 @@ def _guessed_text(request: Request) -> str:
     return "\n".join(f"{number}. guess {guess}" + f" {number}" * (number > 1) for number in range(1, N_GUESSED + 1))
 
 
-def _guessed_rows(request: MarkRequest) -> tuple[tuple[float, ...], ...]:
+def _guessed_rows(request: MarkRequest | ForkRequest) -> tuple[tuple[float, ...], ...]:
     shape = (len(request.marks), len(request.candidates))
     drawn = _generator(request).uniform(-9, -1, shape)
     return tuple(tuple(map(float, row)) for row in drawn)
 
 
-def _generator(request: MarkRequest | TextRequest) -> np.random.Generator:
+def _generator(request: MarkRequest | ForkRequest | TextRequest) -> np.random.Generator:
     return np.random.default_rng(int(_hash(request)[:15], 16))
 
 
-def _hash(request: Request | MarkRequest | TextRequest) -> str:
+def _hash(request: Question) -> str:
     return sha256_json(asdict(request))

@@ -17,9 +17,13 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from latentese.errors import SettingError
+from latentese.lm.chat_format import Fork
 
 N_PREFIXES = 4
 """Shared prefixes kept: about 30 kB per token for a 1.5B model."""
+
+N_FORKS = 64
+"""Forks read in one pass: about as many tokens as keep a processor busy, however long the text is."""
 
 _OUTPUT_SCALINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
@@ -70,6 +74,21 @@ class Engine:
         return self._read(prefix.layers, prefix.n_tokens, ids)
 
     @torch.inference_mode()
+    def read_forks(self, prefix: KV, ids: Sequence[int], forks: Sequence[Fork]) -> Tensor:
+        """Read a prompt's own tokens after `prefix` once, and each fork after as many of them as it continues.
+
+        Returns the hidden states [n_forks, d_model] of the forks' last tokens.
+        """
+        trunk = self.read(prefix, ids).kv
+        layers = tuple(
+            (torch.cat([keys, own_keys], dim=1), torch.cat([values, own_values], dim=1))
+            for (keys, values), (own_keys, own_values) in zip(prefix.layers, trunk.layers, strict=True)
+        )
+        before = KV(layers, prefix.n_tokens + trunk.n_tokens)
+        parts = [forks[start : start + N_FORKS] for start in range(0, len(forks), N_FORKS)]
+        return torch.cat([self._read_forks(before, prefix.n_tokens, part) for part in parts])
+
+    @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [n, vocabulary] in float32 of hidden states [n, d_model], rounded as the model's dtype does."""
         return torch.nn.functional.linear(hidden, self._head).float()
@@ -108,13 +127,37 @@ class Engine:
         return KV(tuple((keys[:, :0], values[:, :0]) for keys, values in layers), 0)
 
     def _read(self, before: tuple[tuple[Tensor, Tensor], ...], n_before: int, ids: Sequence[int]) -> Read:
-        cache = DynamicCache()
-        for layer_idx, (keys, values) in enumerate(before):
-            cache.update(keys.unsqueeze(0), values.unsqueeze(0), layer_idx)
+        cache = _cache_of(before)
         tokens = torch.tensor([list(ids)], device=self._head.device)
         hidden = self._body(input_ids=tokens, past_key_values=cache, use_cache=True).last_hidden_state[0]
         own = tuple((layer.keys[0, :, n_before:], layer.values[0, :, n_before:]) for layer in cache.layers)
         return Read(hidden, KV(own, len(ids)))
+
+    def _read_forks(self, before: KV, n_shared: int, forks: Sequence[Fork]) -> Tensor:
+        """Read forks side by side: each sees the tokens it continues and its own, none of another's."""
+        device = self._head.device
+        tokens = torch.tensor([[token for fork in forks for token in fork.ids]], device=device)
+        lengths = torch.tensor([len(fork.ids) for fork in forks], device=device)
+        fork_of = torch.repeat_interleave(torch.arange(len(forks), device=device), lengths)
+        ends = lengths.cumsum(0)
+        step = torch.arange(tokens.shape[1], device=device) - (ends - lengths)[fork_of]
+        n_seen = n_shared + torch.tensor([fork.n_before for fork in forks], device=device)[fork_of]
+        sees_before = torch.arange(before.n_tokens, device=device) < n_seen.unsqueeze(1)
+        sees_own = (fork_of == fork_of.unsqueeze(1)) & (step <= step.unsqueeze(1))
+        hidden: Tensor = self._body(
+            input_ids=tokens,
+            attention_mask=torch.cat([sees_before, sees_own], dim=1)[None, None],
+            position_ids=(n_seen + step).unsqueeze(0),
+            past_key_values=_cache_of(before.layers),
+        ).last_hidden_state[0]
+        return hidden[ends - 1]
+
+
+def _cache_of(layers: tuple[tuple[Tensor, Tensor], ...]) -> DynamicCache:
+    cache = DynamicCache()
+    for layer_idx, (keys, values) in enumerate(layers):
+        cache.update(keys.unsqueeze(0), values.unsqueeze(0), layer_idx)
+    return cache
 
 
 class Rows:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 
 from latentese.errors import SettingError
-from latentese.lm.chat_format import ChatFormat, MarkedPrompt, Prompt, TextPrompt
+from latentese.lm.chat_format import ChatFormat, ForkedPrompt, MarkedPrompt, Prompt, TextPrompt
 from latentese.lm.decoding import Decoder
 from latentese.lm.engine import Engine
-from latentese.lm.protocol import MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
+from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
 from latentese.lm.sampling import Answer
 from latentese.records import Usage
 from latentese.weights.load import load_causal_lm, load_tokenizer
@@ -68,6 +68,23 @@ class _Marks:
 
 
 @dataclass(frozen=True)
+class _Forks:
+    """A text that waits to be read with what may follow at some places."""
+
+    prompt: ForkedPrompt
+    candidates: tuple[int, ...]
+    reply: asyncio.Future[MarkReply]
+
+    def read(self, engine: Engine) -> None:
+        """Read the text and its forks, and answer."""
+        prompt = self.prompt
+        hidden = engine.read_forks(engine.prefix(prompt.shared), prompt.own, prompt.forks)
+        logprobs = engine.logprobs_of(hidden, self.candidates).tolist()
+        if not self.reply.done():
+            self.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), Usage(prompt.n_tokens)))
+
+
+@dataclass(frozen=True)
 class _Text:
     """A text that waits to be read for its own tokens."""
 
@@ -101,7 +118,7 @@ class LocalLM:
         self._device = device
         self._n_rows = n_rows
         self._chats: list[_Chat] = []
-        self._texts: list[_Marks | _Text] = []
+        self._texts: list[_Marks | _Forks | _Text] = []
         self._writing: dict[Answer, _Chat] = {}
         self._worker: asyncio.Task[None] | None = None
 
@@ -129,6 +146,16 @@ class LocalLM:
         marks = _Marks(prompt, candidates, asyncio.get_running_loop().create_future())
         self._texts.append(marks)
         return await self._answered(marks.reply)
+
+    async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
+        """Read a text once and all its forks; raises SettingError as `next_token_logprobs` does."""
+        loaded = self._loaded()
+        prompt = loaded.format.forked(request)
+        self._check_length(prompt.n_longest)
+        candidates = loaded.format.first_tokens(request.candidates)
+        forks = _Forks(prompt, candidates, asyncio.get_running_loop().create_future())
+        self._texts.append(forks)
+        return await self._answered(forks.reply)
 
     async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Read a text; raises SettingError for a text too long."""

@@ -122,6 +122,40 @@ class MarkReply:
 
 
 @dataclass(frozen=True)
+class ForkRequest:
+    """A conversation whose last message may end at some places: what follows where the assistant then begins to answer.
+
+    All its conversations begin alike, so a model in this process reads that once. `alone` has them one by one.
+    """
+
+    messages: tuple[Message, ...]
+    marks: tuple[int, ...]
+    """Character offsets in the last message's content, ascending, each at least 1: the message ends at `[:mark]`."""
+    answers: tuple[str, ...]
+    """What the assistant has begun to say at each mark, none of them empty."""
+    candidates: tuple[str, ...]
+    """Texts that may follow an answer, judged by their first token, which must differ from candidate to candidate."""
+    n_shared: int = 0
+    """So many leading messages, fewer than all, are the same in many requests."""
+
+    def __post_init__(self) -> None:
+        MarkRequest(self.messages, self.marks, self.candidates, self.n_shared)  # checks what both have
+        if len(self.answers) != len(self.marks) or "" in self.answers:
+            raise SettingError("answers", self.answers, f"{len(self.marks)}, one for each mark, none of them empty")
+
+    @property
+    def alone(self) -> tuple[MarkRequest, ...]:
+        """One request per mark."""
+        return tuple(self._alone(mark, answer) for mark, answer in zip(self.marks, self.answers, strict=True))
+
+    def _alone(self, mark: int, answer: str) -> MarkRequest:
+        *before, last = self.messages
+        cut = Message(last.role, last.content[:mark])
+        messages = (*before, cut, Message("assistant", answer))
+        return MarkRequest(messages, (len(answer),), self.candidates, self.n_shared)
+
+
+@dataclass(frozen=True)
 class TextRequest:
     """A conversation whose last message is read once, with the probability of each of its tokens wanted."""
 
@@ -145,6 +179,10 @@ class TextReply:
     logprobs: tuple[float, ...]
     """One per end."""
     usage: Usage
+
+
+Question = Request | MarkRequest | ForkRequest | TextRequest
+"""Anything that a language model is asked."""
 
 
 class Chat(Protocol):

@@ -14,10 +14,8 @@ from latentese.lm.together import answer_all
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.base import require_probabilities
+from latentese.simulators.digits import DIGITS, digit_table
 from latentese.simulators.prompts import NO_EXPLANATION, shared_messages, unit_messages
-
-DIGITS = tuple("0123456789")
-"""Single digits: many tokenizers have no single token for '10'."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,7 @@ class AllAtOnceSimulator:
 
 def log_expected_digits(logprobs: Sequence[Sequence[float]], n_marks: int) -> np.ndarray:
     """Take ln(sum of d * P(d)) at each mark [n_marks], what is not a digit counting as 0: logprobs [n_marks][10]."""
-    table = np.asarray(logprobs, dtype=np.float64)
-    if table.shape != (n_marks, len(DIGITS)):
-        raise AnswerError(f"log-probabilities of shape {table.shape}, expected {(n_marks, len(DIGITS))}")
+    table = digit_table(logprobs, n_marks)
     if np.isnan(table).any():
         raise AnswerError("log-probabilities that are no numbers")
     log_sum: np.ndarray = np.logaddexp.reduce(table[:, 1:] + np.log(np.arange(1, len(DIGITS))), axis=1)

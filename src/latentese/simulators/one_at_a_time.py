@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentese.errors import AnswerError
-from latentese.lm.protocol import Marker, MarkRequest, Message
-from latentese.lm.together import answer_all
+from latentese.lm.forks import forked_logprobs
+from latentese.lm.protocol import ForkRequest, Marker, Message
 from latentese.lm.visible import one_line, visible
-from latentese.records import Context, Explanation, Simulation, Usage
+from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
-from latentese.simulators.all_at_once import DIGITS
 from latentese.simulators.base import require_probabilities
+from latentese.simulators.digits import DIGITS, digit_table
 
 TASK = (
     "A neuron of a language model reacts to some particular thing in a text. You are given an explanation of what it "
@@ -40,7 +40,8 @@ class OneAtATimeSimulator:
         expected(token) = sum over d of d * P(d) / sum over d of P(d), d in 0..9
 
     Unlike all at once, no other token's unknown activation stands between the text and the answer, and the text behind
-    the token is not shown. One question a token: 63 of them for a context of 64.
+    the token is not shown. One question a token: 63 of them for a context of 64. A model in this process reads what
+    they have in common once.
     """
 
     marker: Marker
@@ -59,42 +60,42 @@ class OneAtATimeSimulator:
 
     async def _simulate(self, explanation: str, context: Context) -> Simulation:
         asked = [position for position, token in enumerate(context.tokens) if token and context.keep[position]]
-        requests = [_request(explanation, context.tokens[: position + 1]) for position in asked]
+        if not asked:
+            return Simulation(context.context, (0.0,) * len(context.tokens))
         try:
-            replies = await answer_all(self.marker.next_token_logprobs(request) for request in requests)
-            expected = [expected_digit(reply.logprobs) for reply in replies]
+            reply = await forked_logprobs(self.marker, _request(explanation, context.tokens, asked))
+            expected = expected_digits(reply.logprobs, len(asked))
         except AnswerError as error:
             return Simulation(context.context, None, str(error))
-        usage = sum((reply.usage for reply in replies), Usage())
-        told = dict(zip(asked, expected, strict=True))
-        return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
+        told = dict(zip(asked, map(float, expected), strict=True))
+        return Simulation(context.context, spread_over_tokens(told, context), usage=reply.usage)
 
 
-def expected_digit(logprobs: Sequence[Sequence[float]]) -> float:
-    """Mean of the digits under their renormalised probabilities; logprobs [1][10].
+def expected_digits(logprobs: Sequence[Sequence[float]], n_tokens: int) -> np.ndarray:
+    """Mean of the digits under their renormalised probabilities [n_tokens]; logprobs [n_tokens][10].
 
     Raises AnswerError for another shape, for what is no number, and where no digit has any probability.
     """
-    table = np.asarray(logprobs, dtype=np.float64)
-    if table.shape != (1, len(DIGITS)):
-        raise AnswerError(f"log-probabilities of shape {table.shape}, expected {(1, len(DIGITS))}")
-    largest = table.max()
-    if not np.isfinite(largest):
+    table = digit_table(logprobs, n_tokens)
+    largest = table.max(axis=1, keepdims=True)
+    if not np.isfinite(largest).all():
         raise AnswerError("no probability on any digit")
-    shares = np.exp(table[0] - largest)
-    return round(float(shares @ np.arange(len(DIGITS)) / shares.sum()), 6)
+    shares = np.exp(table - largest)
+    expected: np.ndarray = np.round(shares @ np.arange(len(DIGITS)) / shares.sum(axis=1), 6)
+    return expected
 
 
-def _request(explanation: str, tokens: Sequence[str]) -> MarkRequest:
-    """Ask about the last of these tokens."""
+def _request(explanation: str, tokens: Sequence[str], asked: Sequence[int]) -> ForkRequest:
+    """Ask about each of the tokens asked, shown with the text up to it."""
     shared: list[Message] = []
     for number, (about, text, token, act) in enumerate(WORKED):
         question = _question(about, text)
         shared.append(Message("user", f"{TASK}\n\n{question}" if number == 0 else question))
         shared.append(Message("assistant", f"{visible(token)}\t{act}"))
-    answer = f"{visible(tokens[-1])}\t"
-    messages = (*shared, Message("user", _question(explanation, "".join(tokens))), Message("assistant", answer))
-    return MarkRequest(messages, (len(answer),), DIGITS, n_shared=len(shared))
+    question = _question(explanation, "".join(tokens[: asked[-1] + 1]))
+    ends = tuple(len(_question(explanation, "".join(tokens[: position + 1]))) for position in asked)
+    answers = tuple(f"{visible(tokens[position])}\t" for position in asked)
+    return ForkRequest((*shared, Message("user", question)), ends, answers, DIGITS, n_shared=len(shared))
 
 
 def _question(explanation: str, text: str) -> str:
