@@ -17,7 +17,7 @@ from latentese.errors import SettingError
 from latentese.lm.chat_format import ChatFormat
 from latentese.lm.engine import N_FORKS
 from latentese.lm.local import LocalLM
-from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.protocol import ForkRequest, JsonRequest, MarkReply, MarkRequest, Message, Reply, Request
 
 SYSTEM = Message("system", "Name what the words have in common.")
 WORDS = (
@@ -188,6 +188,36 @@ def test_marks_are_the_next_token_distribution_of_one_whole_pass(tiny: Folder) -
     at = [len(prompt.shared) + index for index in prompt.read_at]
     expected = logits[at][:, list(form.first_tokens(("1", "the", "x")))]
     torch.testing.assert_close(torch.tensor(reply.logprobs), expected, atol=1e-5, rtol=1e-5)
+
+
+def numbers(words: str, n_numbers: int, **fields: object) -> JsonRequest:
+    each = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 10}}
+    schema = json.dumps(each | {"minItems": n_numbers, "maxItems": n_numbers})
+    settings: dict[str, object] = {"max_tokens": 60, "n_shared": 1, "json_schema": schema} | fields
+    return JsonRequest((SYSTEM, Message("user", words)), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_is_held_to_its_schema_whatever_its_company(tiny: Folder, temperature: float) -> None:
+    lm = LocalLM(tiny, dtype="float32", n_rows=4)
+    requests = [numbers(words, n + 1, temperature=temperature) for n, words in enumerate(WORDS)]
+    together = complete(lm, [*requests, ask(WORDS[0])])
+    read = [json.loads(reply.text) for reply in together[:-1]]
+    assert [len(answer) for answer in read] == list(range(1, len(WORDS) + 1))
+    assert all(type(number) is int and 0 <= number <= 10 for answer in read for number in answer)
+    assert {reply.finish for reply in together[:-1]} == {"stop"}
+    assert [complete(lm, [request])[0] for request in requests] == together[:-1]
+    assert together[-1].text == greedy(tiny.path, ask(WORDS[0]))
+
+
+def test_an_answer_cut_before_its_end_is_not_valid_and_says_so(tiny: Folder) -> None:
+    [cut] = complete(LocalLM(tiny, dtype="float32"), [numbers(WORDS[0], 9, max_tokens=4)])
+    assert cut.finish == "length"
+
+
+def test_a_schema_that_answers_cannot_be_held_to_is_refused(tiny: Folder) -> None:
+    with pytest.raises(SettingError, match="json_schema"):
+        complete(LocalLM(tiny, dtype="float32"), [numbers(WORDS[0], 1, json_schema='{"type": "nothing"}')])
 
 
 LINE = "the river 12 the river 日本 the mill"

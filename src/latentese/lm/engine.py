@@ -58,6 +58,11 @@ class Engine:
         self.max_tokens: int = model.config.max_position_embeddings
         self._prefixes: OrderedDict[tuple[int, ...], KV] = OrderedDict()
 
+    @property
+    def n_vocab(self) -> int:
+        """Logits per token: at least as many as the tokenizer has tokens."""
+        return len(self._head)
+
     @torch.inference_mode()
     def prefix(self, ids: tuple[int, ...]) -> KV:
         """Keys and values of a shared prefix, computed when it is first met."""

@@ -17,6 +17,7 @@ from latentese.errors import SettingError
 from latentese.lm.chat_format import ChatFormat, ForkedPrompt, MarkedPrompt, Prompt, TextPrompt
 from latentese.lm.decoding import Decoder
 from latentese.lm.engine import Engine
+from latentese.lm.guides import Guides
 from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
 from latentese.lm.sampling import Answer
 from latentese.records import Usage
@@ -36,13 +37,18 @@ class Loaded:
     engine: Engine
     format: ChatFormat
     end_ids: frozenset[int]
+    guides: Guides
+
+    def answer(self, request: Request) -> Answer:
+        """Begin an answer."""
+        return Answer(request, self.end_ids, self.format.decode, self.guides.of(request))
 
 
 @dataclass(frozen=True)
 class _Chat:
     """A conversation that waits for its answer."""
 
-    request: Request
+    answer: Answer
     prompt: Prompt
     n_slots: int
     """What requests must have in common to be decoded side by side."""
@@ -128,12 +134,16 @@ class LocalLM:
         return f"{self._source.name}/{self._dtype}/{self._device}/rows={self._n_rows}"
 
     async def complete(self, request: Request) -> Reply:
-        """Answer a request; raises SettingError when prompt and answer do not fit into the model."""
-        prompt = self._loaded().format.prompt(request)
+        """Answer a request, held to its schema if it has one.
+
+        Raises SettingError when prompt and answer do not fit into the model, and for a schema it cannot be held to.
+        """
+        loaded = self._loaded()
+        prompt = loaded.format.prompt(request)
         n_tokens = len(prompt.shared) + len(prompt.own) + request.max_tokens
         self._check_length(n_tokens)
         n_slots = math.ceil(n_tokens / SLOTS_STEP) * SLOTS_STEP
-        chat = _Chat(request, prompt, n_slots, asyncio.get_running_loop().create_future())
+        chat = _Chat(loaded.answer(request), prompt, n_slots, asyncio.get_running_loop().create_future())
         self._chats.append(chat)
         return await self._answered(chat.reply)
 
@@ -207,10 +217,9 @@ class LocalLM:
         decoder = Decoder(self._loaded().engine, self._n_rows, n_slots)
         while True:
             for chat in self._take(n_slots, decoder):
-                answer = Answer(chat.request, self._loaded().end_ids, self._loaded().format.decode)
-                self._writing[answer] = chat
-                decoder.begin(chat.prompt, answer)
-                self._finish([answer] if answer.finish else [])
+                self._writing[chat.answer] = chat
+                decoder.begin(chat.prompt, chat.answer)
+                self._finish([chat.answer] if chat.answer.finish else [])
             if decoder.is_idle:
                 return
             self._finish(decoder.step())
@@ -237,8 +246,9 @@ def load_local(folder: str, dtype: str, device: str) -> Loaded:
     """Load a model and its tokenizer, once per process: explainers and simulators share the memory."""
     tokenizer = load_tokenizer(Path(folder))
     model = load_causal_lm(Path(folder), dtype, device)
-    chat_format = ChatFormat(tokenizer)
-    return Loaded(Engine(model), chat_format, chat_format.end_ids() | _end_ids(model.generation_config.eos_token_id))
+    engine, chat_format = Engine(model), ChatFormat(tokenizer)
+    end_ids = chat_format.end_ids() | _end_ids(model.generation_config.eos_token_id)
+    return Loaded(engine, chat_format, end_ids, Guides(tokenizer, end_ids, engine.n_vocab))
 
 
 def native_dtype() -> str:

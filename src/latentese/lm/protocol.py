@@ -61,7 +61,8 @@ class Request:
 class JsonRequest(Request):
     """A question whose answer is to be one JSON value of a given schema.
 
-    Servers that offer it are held to the schema; any other model answers freely, so whoever asks checks the answer.
+    A model in this process is held to it, as are servers that offer it. Any other answers freely, so whoever asks
+    checks the answer.
     """
 
     json_schema: str = "{}"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from latentese.lm.guides import Guide
 from latentese.lm.protocol import Finish, Request
 from latentese.store.files import sha256_json
 
@@ -15,11 +16,19 @@ from latentese.store.files import sha256_json
 class Answer:
     """The answer to one request, token by token.
 
-    Sampling draws from softmax(logits / temperature) with a generator seeded by the hash of the request.
+    Sampling draws from softmax(logits / temperature) with a generator seeded by the hash of the request. Under a guide
+    only what it lets follow can be chosen.
     """
 
-    def __init__(self, request: Request, end_ids: frozenset[int], decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        end_ids: frozenset[int],
+        decode: Callable[[Sequence[int]], str],
+        guide: Guide | None = None,
+    ) -> None:
         self._request = request
+        self._guide = guide
         self._end_ids = end_ids
         self._decode = decode
         self._generator = torch.Generator().manual_seed(int(sha256_json(asdict(request))[:15], 16))
@@ -35,7 +44,9 @@ class Answer:
 
     def append(self, logits: Tensor) -> None:
         """Choose the next token from logits [vocabulary] and see whether the answer ends."""
-        token = self._choose(logits)
+        token = self._choose(self._guide.mask(logits) if self._guide else logits)
+        if self._guide:
+            self._guide.advance(token)
         self.ids.append(token)
         ended = token in self._end_ids
         text = self._decode(self.ids[:-1] if ended else self.ids)

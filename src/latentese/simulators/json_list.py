@@ -95,7 +95,7 @@ def _request(explanation: str, tokens: Sequence[str]) -> JsonRequest:
     about, worked, numbers = _WORKED
     shared = (
         Message("user", f"{TASK}\n\n{_question(about, worked)}"),
-        Message("assistant", json.dumps({"activations": numbers})),
+        Message("assistant", json.dumps({"activations": numbers}, separators=(",", ":"))),  # two tokens a number
     )
     return JsonRequest(
         (*shared, Message("user", _question(explanation, tokens))),
