@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from refine_worker import SIMULATORS, main
+from refine_worker import KINDS, TokenReader, main
 from scored_study import write_study
 
 from latentese import schemas
+from latentese.explainers.n2g import N2GExplainer
 from latentese.explainers.token_table import TokenTableExplainer
 from latentese.patterns.token_table import TableSettings
 from latentese.stages.explain import ExplainSettings, explain
@@ -33,12 +34,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     found = write_study(folder)
     settings = ScoreSettings(n_boot=20)
-    words, table = SIMULATORS["written"], SIMULATORS["patterns"]
-    score(found.contexts, found.examples, found.explanations, {words.name: words}, settings, folder / "scores")
-    # One entry each: unit 4 fires on two words.
-    explainer = TokenTableExplainer(table=TableSettings(max_entries=1))
-    explain(found.contexts, found.examples, {explainer.name: explainer}, ExplainSettings(4), folder / "tables")
-    score(found.contexts, found.examples, folder / "tables", {table.name: table}, settings, folder / "table_scores")
+    # One entry, one firing each: unit 4 fires on two words.
+    few = [
+        TokenTableExplainer(table=TableSettings(max_entries=1)),
+        N2GExplainer(n_firings=1, reader=TokenReader(found.contexts)),  # type: ignore[arg-type]
+    ]
+    for explainer, out in zip(few, ("tables", "n2g"), strict=True):
+        explain(found.contexts, found.examples, {explainer.name: explainer}, ExplainSettings(4), folder / out)
+    for kind in KINDS.values():
+        explanations, scores = (folder / name for name in kind.folders)
+        score(found.contexts, found.examples, explanations, {kind.simulator.name: kind.simulator}, settings, scores)
     return folder
 
 
@@ -104,12 +109,13 @@ def test_all_arms_that_ask(study: Path, tmp_path: Path) -> None:
     assert contents(out) == contents(undisturbed)
 
 
-def test_arms_without_a_language_model(study: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["patterns", "n2g"])
+def test_arms_without_a_language_model(study: Path, tmp_path: Path, kind: str) -> None:
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed" / "refined"
-    assert finish(study, "patterns", tmp_path / "none.sqlite", undisturbed) == (0, 0)
+    assert finish(study, kind, tmp_path / "none.sqlite", undisturbed) == (0, 0)
     decisions = read_table(undisturbed / "decisions.parquet", schemas.DECISIONS)
-    assert set(decisions["arm"]) == arms_of("patterns") and decisions["accepted"].any()
-    kill_when(start(study, "patterns", tmp_path / "none.sqlite", out), (out.parent / ".scratch/refined").exists)
+    assert set(decisions["arm"]) == arms_of(kind) and decisions["accepted"].any()
+    kill_when(start(study, kind, tmp_path / "none.sqlite", out), (out.parent / ".scratch/refined").exists)
     assert not out.exists()
-    finish(study, "patterns", tmp_path / "none.sqlite", out)
+    finish(study, kind, tmp_path / "none.sqlite", out)
     assert contents(out) == contents(undisturbed)
