@@ -15,7 +15,7 @@ from latentese import schemas
 from latentese.errors import ArtifactError, SettingError
 from latentese.lm.cached import CachedChat
 from latentese.lm.protocol import Reply, Request
-from latentese.records import Example, Explanation, Unit, Usage
+from latentese.records import Context, Example, Explanation, Simulation, Unit, Usage
 from latentese.refinement.base import Arm
 from latentese.refinement.generated import GeneratedSentences, RandomSentences
 from latentese.refinement.re_explanation import ReExplanation
@@ -254,6 +254,30 @@ def test_a_budget_ends_the_run_with_a_counted_row_per_course(inputs: RefineInput
         read_table(out / "finals.parquet", schemas.FINALS).filter(arm="revision")["unit", "explanation"].rows()
     )
     assert finals == {0: "0.reader.0", 1: "1.revision.1", 4: "4.revision.1"}  # what was accepted stays
+
+
+class Priced(WordListSimulator):
+    """Has three tokens read for every context."""
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        found = await super().simulate(explanation, contexts)
+        return [replace(simulation, usage=Usage(3, 1)) for simulation in found]
+
+
+def test_what_the_simulator_reads_is_spent_too(inputs: RefineInputs, tmp_path: Path) -> None:
+    free = refine(inputs, WordListSimulator(), written_arms("1. w9"), SETTINGS, tmp_path / "free")
+    priced = refine(inputs, Priced(), written_arms("1. w9"), SETTINGS, tmp_path / "priced")
+    assert decisions(free).equals(decisions(priced))
+    for arm in ("generated", "random_sentences"):
+        before, after = (open_artifact(out, "refined").manifest.counts["arms"][arm] for out in (free, priced))
+        read = after["simulator_prompt_tokens"]
+        # At least the pool's candidates, of two units.
+        assert before["simulator_prompt_tokens"] == 0 and read > 2 * 3 * 30
+        assert after["prompt_tokens"] == before["prompt_tokens"] + read
+        assert after["completion_tokens"] == before["completion_tokens"] + read // 3
+    settings = replace(SETTINGS, max_prompt_tokens=before["prompt_tokens"] + 1)
+    short = refine(inputs, Priced(), written_arms("1. w9"), settings, tmp_path / "short")
+    assert set(decisions(short).filter(pl.col("round") > 1)["why"]) == {"budget"}
 
 
 def test_a_budget_of_nothing_asks_nothing(inputs: RefineInputs, tmp_path: Path) -> None:

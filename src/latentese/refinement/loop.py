@@ -18,12 +18,13 @@ from latentese import schemas
 from latentese.errors import SettingError
 from latentese.metrics.correlation import pearson
 from latentese.metrics.scores import sums_by_document
-from latentese.records import Example, Explanation, Unit
+from latentese.records import Example, Explanation, Unit, Usage
 from latentese.refinement.base import Arm, Evidence, Gathered, Gatherer, Material, Shown
 from latentese.refinement.mine import MineSettings, draw_candidates, mine
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
+from latentese.simulators.metered import MeteredSimulator
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Step:
     """The child on `select`: rows of SIMULATIONS."""
     gathered: Gathered | None = None
     """What the arm went by; None where it had nothing to gather."""
+    simulated: Usage = field(default_factory=Usage)
+    """What the simulator read: the pool, what the arm compared, and the child on `select`."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class Loop:
         return list(await asyncio.gather(*(self._step(c, round_idx) for c in courses if not c.is_over)))
 
     async def _step(self, course: Course, round_idx: int) -> Step:
+        metered = MeteredSimulator(self.simulator)
+        step = await replace(self, simulator=metered)._take(course, round_idx)
+        return replace(step, simulated=metered.usage)
+
+    async def _take(self, course: Course, round_idx: int) -> Step:
         gathered = await self._gather(course, round_idx)
         evidence = gathered.evidence
         if not evidence.counterexamples:

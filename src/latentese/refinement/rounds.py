@@ -7,6 +7,7 @@ from itertools import groupby
 
 from tqdm import tqdm
 
+from latentese.records import Usage
 from latentese.refinement.loop import Course, Loop, Step, stop
 
 WHY_BUDGET = "budget"
@@ -22,13 +23,14 @@ async def run_rounds(
     Once the arms' questions have as many prompt tokens as are allowed, nothing more is asked: every course that is not
     over gets one last step with the decision `budget`, and ends with the explanation it has. Units go by eights, so at
     most the questions of one round of eight units go beyond. Kept answers count as they did when they were asked, so
-    that the result does not depend on them. What a simulator reads is not counted.
+    that the result does not depend on them.
     """
     current = {(course.unit.unit, course.arm): course for course in courses}
     steps: list[Step] = []
     for round_idx in tqdm(range(1, loop.settings.n_rounds + 1), desc="refine", unit="round"):
         for group in _groups(list(current.values()), max_prompt_tokens is not None):
-            is_spent = max_prompt_tokens is not None and sum(map(prompt_tokens, steps)) >= max_prompt_tokens
+            n_spent = sum(spent(step).prompt_tokens for step in steps)
+            is_spent = max_prompt_tokens is not None and n_spent >= max_prompt_tokens
             open_ones = [course for course in group if not course.is_over]
             if is_spent:
                 taken = [stop(course, round_idx, WHY_BUDGET) for course in open_ones]
@@ -39,10 +41,11 @@ async def run_rounds(
     return list(current.values()), steps
 
 
-def prompt_tokens(step: Step) -> int:
-    """Count what a step's questions had a language model read."""
-    written = step.child.usage.prompt_tokens if step.child is not None else 0
-    return written + (step.gathered.usage.prompt_tokens if step.gathered is not None else 0)
+def spent(step: Step) -> Usage:
+    """Tokens of a step: of who writes explanations and sentences, and of a simulator that asks a language model."""
+    written = Usage() if step.child is None else step.child.usage
+    gathered = Usage() if step.gathered is None else step.gathered.usage
+    return written + gathered + step.simulated
 
 
 def _groups(courses: Sequence[Course], in_groups: bool) -> Iterator[list[Course]]:

@@ -19,7 +19,7 @@ from latentese.refinement.base import Arm
 from latentese.refinement.gains import arm_gain, gain_at_cost, values_on_test
 from latentese.refinement.loop import Course, Loop, LoopSettings, Step
 from latentese.refinement.mine import MineSettings
-from latentese.refinement.rounds import WHY_BUDGET, prompt_tokens, run_rounds
+from latentese.refinement.rounds import WHY_BUDGET, run_rounds, spent
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
@@ -63,7 +63,10 @@ class RefineSettings:
     level: float = 0.95
     seed: int = 0
     max_prompt_tokens: int | None = None
-    """Prompt tokens of all arms together, after which nothing more is asked; see `refinement.rounds`."""
+    """Prompt tokens of all arms together, simulations included, after which nothing more is asked.
+
+    See `refinement.rounds`. The last simulations, on `test`, come on top.
+    """
 
     def __post_init__(self) -> None:
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
@@ -263,7 +266,6 @@ def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int | float | None]:
     own = [step for step in steps if step.course.arm == arm]
     written = [step.child for step in own if step.child is not None]
     gathered = [step.gathered for step in own if step.gathered is not None]
-    usages = [explanation.usage for explanation in written] + [found.usage for found in gathered]
     n_accepted = sum(bool(step.decision["accepted"]) for step in own)
     return {
         "n_proposed": len(written),
@@ -275,9 +277,10 @@ def _counts(arm: str, steps: Sequence[Step]) -> dict[str, int | float | None]:
         "n_silent_sentences": sum(sentence.max_act <= 0 for found in gathered for sentence in found.sentences),
         "n_failed_sentences": sum(found.error is not None for found in gathered),
         "prompt_tokens": _spent(arm, steps),
-        "completion_tokens": sum(usage.completion_tokens for usage in usages),
+        "simulator_prompt_tokens": sum(step.simulated.prompt_tokens for step in own),
+        "completion_tokens": sum(spent(step).completion_tokens for step in own),
     }
 
 
 def _spent(arm: str, steps: Sequence[Step]) -> int:
-    return sum(prompt_tokens(step) for step in steps if step.course.arm == arm)
+    return sum(spent(step).prompt_tokens for step in steps if step.course.arm == arm)
