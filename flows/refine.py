@@ -13,7 +13,8 @@ from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.reading.base import give_reader
-from latentese.stages.refine import RefineInputs, RefineSettings, refine
+from latentese.stages.refine import refine
+from latentese.stages.refining import RefineInputs, RefineSettings
 
 
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:

@@ -30,7 +30,8 @@ from latentese.refinement.sentences import SentenceWriter
 from latentese.simulators.base import Simulator
 from latentese.simulators.n2g import N2GSimulator
 from latentese.simulators.token_table import TokenTableSimulator
-from latentese.stages.refine import RefineInputs, refine
+from latentese.stages.refine import refine
+from latentese.stages.refining import RefineInputs
 
 SECONDS = 0.02
 """What an answer takes; one at a time, so that a kill falls between two of them."""

@@ -25,7 +25,8 @@ from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.simulators.embedding import EmbeddingSimulator
 from latentese.simulators.token_table import TokenTableSimulator
 from latentese.stages.explain import ExplainSettings, explain
-from latentese.stages.refine import RefineInputs, RefineSettings, refine
+from latentese.stages.refine import refine
+from latentese.stages.refining import RefineInputs, RefineSettings
 from latentese.stages.report import report
 from latentese.stages.score import score
 from latentese.stages.scoring import ScoreSettings

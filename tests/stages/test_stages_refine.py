@@ -21,7 +21,8 @@ from latentese.refinement.generated import GeneratedSentences, RandomSentences
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
 from latentese.refinement.sentences import SentenceWriter
-from latentese.stages.refine import RefineInputs, RefineSettings, refine
+from latentese.stages.refine import refine
+from latentese.stages.refining import RefineInputs, RefineSettings
 from latentese.stages.score import score
 from latentese.stages.scoring import ScoreSettings
 from latentese.store.artifact import open_artifact

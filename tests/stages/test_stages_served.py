@@ -28,7 +28,8 @@ from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
 from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.stages.explain import ExplainSettings, explain
-from latentese.stages.refine import RefineInputs, RefineSettings, refine
+from latentese.stages.refine import refine
+from latentese.stages.refining import RefineInputs, RefineSettings
 from latentese.stages.score import score
 from latentese.stages.scoring import ScoreSettings
 from latentese.store.artifact import open_artifact

@@ -1,0 +1,163 @@
+"""What stage `refine` reads, which explanations it refines, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from latentese import schemas
+from latentese.corpus.contexts import Contexts
+from latentese.errors import ArtifactError, SettingError
+from latentese.examples.store import Examples, join_contexts
+from latentese.metrics.intervals import Bootstrap
+from latentese.metrics.scores import KINDS_OF
+from latentese.records import Context, Example, Explanation, Kind, Unit
+from latentese.refinement.loop import LoopSettings
+from latentese.refinement.mine import MineSettings
+from latentese.simulators.base import Simulator
+from latentese.stages.judging import SplitExamples
+from latentese.store.artifact import Artifact, open_artifact
+from latentese.store.tables import read_explanations, read_table
+
+CONTEXTS = "top_and_random"
+
+
+@dataclass(frozen=True)
+class RefineInputs:
+    """Folders of the artifacts that refinement reads."""
+
+    contexts: Path
+    examples: Path
+    explanations: Path
+    scores: Path
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Which explanations are refined, and for how long."""
+
+    explainer: str
+    """Whose first explanations are refined."""
+    threshold: float = 0.5
+    """Units whose `select` score is below this take part, and those without a score."""
+    n_rounds: int = 3
+    patience: int = 2
+    """Rejections in a row after which an arm gives up a unit."""
+    min_gain: float = 0.01
+    n_false_positives: int = 4
+    n_false_negatives: int = 4
+    n_candidates: int = 400
+    """Contexts of the pool that are simulated per unit and round."""
+    expected_high: float = 0.9
+    n_boot: int = 1000
+    level: float = 0.95
+    seed: int = 0
+    max_prompt_tokens: int | None = None
+    """Prompt tokens of all arms together, simulations included, after which nothing more is asked.
+
+    See `refinement.rounds`. The last simulations, on `test`, come on top.
+    """
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 0:
+            raise SettingError("max_prompt_tokens", self.max_prompt_tokens, "0 or more, or null for no limit")
+        self.loop, self.bootstrap  # noqa: B018  (check their fields before anything is asked)
+
+    @property
+    def loop(self) -> LoopSettings:
+        """Settings of the loop."""
+        mining = MineSettings(
+            self.n_false_positives, self.n_false_negatives, self.n_candidates, self.expected_high, self.seed
+        )
+        return LoopSettings(self.n_rounds, self.patience, self.min_gain, mining)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How intervals are computed."""
+        return Bootstrap(self.n_boot, self.level, self.seed)
+
+
+class RefineStudy:
+    """Reads what the loop asks for; each pool context is read once."""
+
+    def __init__(self, inputs: RefineInputs, simulator: Simulator, settings: RefineSettings) -> None:
+        self.simulator, self.settings = simulator, settings
+        self.reader = SplitExamples(Contexts(inputs.contexts), Examples(inputs.examples))
+        explanations, scores = (
+            open_artifact(inputs.explanations, "explanations"),
+            open_artifact(inputs.scores, "scores"),
+        )
+        self.artifacts: dict[str, Artifact] = {
+            "contexts": self.reader.contexts.artifact,
+            "examples": self.reader.examples.artifact,
+            "explanations": explanations,
+            "scores": scores,
+        }
+        written = read_explanations(explanations.file("explanations.jsonl"))
+        self.first = [e for e in written if e.explainer == settings.explainer]
+        if not self.first:
+            known = ", ".join(sorted({e.explainer for e in written})) or "none"
+            raise SettingError(
+                "refinement.explainer", settings.explainer, f"an explainer of {inputs.explanations}: {known}"
+            )
+        self.scores = read_table(scores.file("scores.parquet"), schemas.SCORES)
+        examples = self.reader.examples.artifact
+        self._pool = read_table(examples.file("pool.parquet"), schemas.POOL)
+        numbers = read_table(examples.file("pool_contexts.parquet"), schemas.POOL_CONTEXTS)["context"]
+        self._pool_contexts: list[Context] = self.reader.contexts.get(numbers.to_list())
+        if any(context.split != "explain" for context in self._pool_contexts):
+            raise ArtifactError(examples.path, "its pool is not of explain documents; sample again from these contexts")
+
+    def starts(self) -> list[tuple[Unit, Explanation, float | None]]:
+        """Units with a first explanation that the simulator reads, in the order of units, and their `select` score."""
+        fields = ("unit", "density", "max_act", "mean_act", "threshold")
+        units = {row["unit"]: Unit(**row) for row in self.reader.examples.units.select(fields).iter_rows(named=True)}
+        readable = [e for e in self.first if e.text is not None and self.simulator.reads(e)]
+        return [(units[e.unit], e, self._select_score(e)) for e in sorted(readable, key=lambda e: e.unit)]
+
+    def originals(self, explanation: Explanation) -> list[Example]:
+        """Examples that the explanation was written from, strongest first."""
+        return self._shown(explanation, ("top", "quantile"))
+
+    def others(self, explanation: Explanation) -> list[Example]:
+        """Near misses and random contexts that it was written from."""
+        return self._shown(explanation, ("random", "near_miss"))
+
+    def pool(self, unit: int) -> list[Example]:
+        """Return all pool contexts with the unit's activations."""
+        rows = self._pool.filter(pl.col("unit") == unit).with_columns(kind=pl.lit("random"))
+        contexts = {context.context: context for context in self._pool_contexts}
+        firing = join_contexts(rows, [contexts.pop(number) for number in rows["context"].to_list()])
+        silent = [Example(unit, context, "random", (0.0,) * len(context.tokens)) for context in contexts.values()]
+        return sorted(firing + silent, key=lambda example: example.context.context)
+
+    def select(self, unit: int) -> list[Example]:
+        """Return the unit's `select` examples."""
+        return self.reader.of(unit, "select", KINDS_OF[CONTEXTS])
+
+    def test(self, unit: int) -> list[Example]:
+        """Return the unit's `test` examples."""
+        return self.reader.of(unit, "test", KINDS_OF[CONTEXTS])
+
+    def _shown(self, explanation: Explanation, kinds: Sequence[Kind]) -> list[Example]:
+        shown = set(explanation.examples)
+        read = self.reader.of(explanation.unit, "explain", kinds)
+        return [example for example in read if example.context.context in shown]
+
+    def _select_score(self, explanation: Explanation) -> float | None:
+        found = self.scores.filter(
+            explanation=explanation.explanation,
+            simulator=self.simulator.name,
+            control="none",
+            split="select",
+            contexts=CONTEXTS,
+            metric="correlation",
+        )
+        if found.height != 1:
+            problem = f"{explanation.explanation} has no select score by {self.simulator.name}"
+            raise ArtifactError(self.artifacts["scores"].path, f"{problem}; score with it, without a limit")
+        value: float | None = found["value"].item()
+        return value
