@@ -15,7 +15,7 @@ from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.alignment import spread_over_tokens
 
 HIGHEST = 10
-_TOKENS_PER_ITEM = 40
+_TOKENS_PER_ITEM = 24
 _TOKENS_AROUND = 20
 
 TASK = (
