@@ -13,7 +13,7 @@ from latentese.lm.protocol import Finish, JsonRequest, Reply, Request
 from latentese.records import Context, Simulation, Usage
 from latentese.simulators.json_list import WORKED, JsonSimulator, listed, read_activations
 
-LINES = ["a @1", " b @2", " a @3"]
+LINES = ["a @1", "b @2", "a @3"]
 
 
 class Writer:
@@ -33,7 +33,8 @@ class Writer:
 
 
 def reacts(**activations: object) -> str:
-    return json.dumps({"reacts": [{"token": line, "activation": value} for line, value in activations.items()]})
+    items = [{"token": line, "activation": value} for line, value in activations.items()]
+    return json.dumps({"text": {"fits": True, "reacts": items}})
 
 
 def simulate(writer: Writer, context: Context, text: str = "boats") -> Simulation:
@@ -42,16 +43,18 @@ def simulate(writer: Writer, context: Context, text: str = "boats") -> Simulatio
 
 
 def test_listed_tokens_have_their_number_and_others_0() -> None:
-    writer = Writer(reacts(**{"a @1": 7, " boat @3": 10}))
+    writer = Writer(reacts(**{"a @1": 7, "boat @3": 10}))
     found = simulate(writer, make_context(3, "a b boat"))
     assert (found.context, found.expected) == (3, (0.0, 0.0, 10.0))  # position 0 counts nowhere
     [request] = writer.asked
     assert isinstance(request, JsonRequest)
     assert request.n_shared == 2 * len(WORKED)
-    assert request.messages[-1].content == 'Explanation: it reacts to boats\n3 tokens:\n"a @1"\n" b @2"\n" boat @3"'
-    items = json.loads(request.json_schema)["properties"]["reacts"]
-    assert items["items"]["properties"]["token"] == {"enum": [" b @2", " boat @3"]}
+    assert request.messages[-1].content == 'Explanation: it reacts to boats\n3 tokens:\n"a @1"\n"b @2"\n"boat @3"'
+    fits, does_not = json.loads(request.json_schema)["properties"]["text"]["anyOf"]
+    items = fits["properties"]["reacts"]
+    assert items["items"]["properties"]["token"] == {"enum": ["b @2", "boat @3"]}
     assert items["maxItems"] == 10
+    assert does_not["properties"] == {"fits": {"const": False}}
 
 
 def test_worked_answers_follow_the_schema_and_can_be_read() -> None:
@@ -84,18 +87,19 @@ def test_texts_cannot_leave_their_line() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        reacts(**{"a @1": 1, " b @2": 2}),
+        reacts(**{"a @1": 1, "b @2": 2}),
+        '{"reacts": [{"token": "a @1", "activation": 1}, {"token": " b @2 ", "activation": 2}]}',
         '[{"token": "a @1", "activation": 1}, {"token": "b @2", "activation": 2.0}]',
-        f"```json\n{reacts(**{'a @1': 1, ' b @2': 2})}\n```",
-        '[{"token": "a @1", "activation": 1}, {"token": " b @2", "activation": 2}, {"token": "b @2", "activation": 1}]',
+        f"```json\n{reacts(**{'a @1': 1, 'b @2': 2})}\n```",
+        '[{"token": "a @1", "activation": 1}, {"token": "b @2", "activation": 2}, {"token": "b @2", "activation": 1}]',
     ],
 )
 def test_forms_of_answers(answer: str) -> None:
-    assert read_activations(answer, LINES) == {"a @1": 1.0, " b @2": 2.0}
+    assert read_activations(answer, LINES) == {"a @1": 1.0, "b @2": 2.0}
 
 
-@pytest.mark.parametrize("answer", ["[]", reacts()])
-def test_an_empty_list_is_an_answer(answer: str) -> None:
+@pytest.mark.parametrize("answer", ["[]", reacts(), '{"text": {"fits": false}}', '{"fits": false, "reacts": null}'])
+def test_nothing_fits_is_an_answer(answer: str) -> None:
     assert read_activations(answer, LINES) == {}
     assert simulate(Writer(answer), make_context(1, "a b")).expected == (0.0, 0.0)
 
@@ -108,6 +112,8 @@ def test_an_empty_list_is_an_answer(answer: str) -> None:
         ("[1, 2", "no JSON"),
         ("[" * 100_000, "no JSON"),
         ("{}", "without a list"),
+        ('{"text": {"fits": true}}', "without a list"),
+        ('{"text": "none"}', "without a list"),
         ('{"reacts": "a @1"}', "without a list"),
         ("[1]", "no token of the text"),
         ('["a @1"]', "no token of the text"),
@@ -147,6 +153,10 @@ def test_nothing_that_counts_is_asked_nothing() -> None:
     writer = Writer("[]")
     assert simulate(writer, Context(1, ("a", ""), (False, False), 1, "toy", "test")).expected == (0.0, 0.0)
     assert writer.asked == []
+
+
+def test_blanks_alone_are_shown_and_others_are_not() -> None:
+    assert listed(("a", " b", "  ", "\n ")) == ["a @1", "b @2", "__ @3", "\\n @4"]
 
 
 def test_at_least_one_token_may_be_listed() -> None:
