@@ -52,9 +52,9 @@ def test_listed_tokens_have_their_number_and_others_0() -> None:
     assert request.messages[-1].content == 'Explanation: it reacts to boats\n3 tokens:\n"a @1"\n"b @2"\n"boat @3"'
     fits, does_not = json.loads(request.json_schema)["properties"]["text"]["anyOf"]
     items = fits["properties"]["reacts"]
-    assert items["items"]["properties"]["token"] == {"enum": ["b @2", "boat @3"]}
+    assert items["items"]["properties"]["token"] == {"type": "string", "enum": ["b @2", "boat @3"]}
     assert items["maxItems"] == 10
-    assert does_not["properties"] == {"fits": {"const": False}}
+    assert does_not["properties"] == {"fits": {"type": "boolean", "enum": [False]}}
 
 
 def test_worked_answers_follow_the_schema_and_can_be_read() -> None:

@@ -152,10 +152,12 @@ def _question(explanation: str, lines: Sequence[str]) -> str:
 
 
 def _schema(choices: Sequence[str], max_listed: int) -> dict[str, Any]:
-    item = _object(token={"enum": list(choices)}, activation={"type": "integer", "minimum": 1, "maximum": HIGHEST})
+    """Describe an answer in the part of JSON schema that servers have in common."""
+    token = {"type": "string", "enum": list(choices)}
+    item = _object(token=token, activation={"type": "integer", "minimum": 1, "maximum": HIGHEST})
     reacts = {"type": "array", "items": item, "maxItems": max_listed}
-    fits, does_not = _object(fits={"const": True}, reacts=reacts), _object(fits={"const": False})
-    return _object(text={"anyOf": [fits, does_not]})
+    fits = _object(fits={"type": "boolean", "enum": [True]}, reacts=reacts)
+    return _object(text={"anyOf": [fits, _object(fits={"type": "boolean", "enum": [False]})]})
 
 
 def _object(**properties: Any) -> dict[str, Any]:
