@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from latentese.errors import LatenteseError
-from latentese.lm.protocol import Chat, Message, Reply, Request
+from latentese.lm.protocol import Chat, JsonRequest, Message, Reply, Request
 from latentese.lm.testing.faults import Faults
 from latentese.lm.testing.models import Completions
 from latentese.lm.testing.responses import NotOfferedError, Offers, chat_response, completion_response
@@ -58,6 +58,7 @@ class LoopbackServer:
         self.most_at_once = 0
         self._n_under_way = 0
         self._lock = threading.Lock()
+        self._chatting = threading.Lock()  # a model in this process answers in one event loop at a time
 
     def __enter__(self) -> LoopbackServer:
         self._http = _Http((HOST, self.port), _Handler)
@@ -116,9 +117,8 @@ class LoopbackServer:
     def _chat(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         if self._served.chat is None:
             raise NotOfferedError("this server does not chat")
-        messages = tuple(Message(message["role"], message["content"]) for message in fields["messages"])
-        request = Request(messages, fields["max_tokens"], fields["temperature"], tuple(fields.get("stop", ())))
-        return chat_response(asyncio.run(_complete_chat(self._served.chat, request)))
+        with self._chatting:
+            return chat_response(asyncio.run(_complete_chat(self._served.chat, _request(fields))))
 
     def _complete(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         if self._served.completions is None:
@@ -160,6 +160,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
+
+
+def _request(fields: Mapping[str, Any]) -> Request:
+    messages = tuple(Message(message["role"], message["content"]) for message in fields["messages"])
+    asked = messages, fields["max_tokens"], fields["temperature"], tuple(fields.get("stop", ()))
+    form = fields.get("response_format")
+    return JsonRequest(*asked, json_schema=json.dumps(form["json_schema"]["schema"])) if form else Request(*asked)
 
 
 async def _complete_chat(chat: Chat, request: Request) -> Reply:
