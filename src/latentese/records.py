@@ -130,7 +130,7 @@ class Simulation:
     """One expected activation per token, on the simulator's own scale; None when it failed."""
     error: str | None = None
     usage: Usage = field(default=Usage(), compare=False)
-    """Of the language model, kept answers too; nothing where none is asked, or where its answer failed."""
+    """Of the language model, kept answers too, and those that could not be used; nothing where none came."""
 
 
 @dataclass(frozen=True)

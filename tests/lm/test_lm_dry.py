@@ -78,7 +78,10 @@ def test_forks_are_one_question_where_they_are_read_together(tmp_path: Path) -> 
             dry = DryLM(CachedLM(lm, tmp_path / "answers.sqlite"))  # type: ignore[arg-type]
             reply = asyncio.run(forked_logprobs(dry, FORKS))
             assert [len(row) for row in reply.logprobs] == [2, 2, 2]
-            assert dry.take().n_requests == n_requests
+            estimate = dry.take()
+            assert estimate.n_requests == n_requests
+            # Together 6 bytes are 2 tokens, and 8 around each message; alone 2, 3 and 4 bytes are 1, 1 and 2.
+            assert estimate.prompt_tokens == (2 + 4 * 8 if n_requests == 1 else 4 + 3 * 2 * 8)
         assert server.seen == []
 
 

@@ -7,17 +7,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_models import make_tiny_gpt2, make_tiny_llama
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from latentese.errors import SettingError
+from latentese.errors import AnswerError, SettingError
 from latentese.lm.chat_format import ChatFormat
-from latentese.lm.engine import N_FORKS
+from latentese.lm.decoding import Decoder
+from latentese.lm.engine import KV, N_FORKS, Engine, Read, _longest
+from latentese.lm.guides import Guides
 from latentese.lm.local import LocalLM
 from latentese.lm.protocol import ForkRequest, JsonRequest, MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.sampling import Answer
 
 SYSTEM = Message("system", "Name what the words have in common.")
 WORDS = (
@@ -190,6 +194,30 @@ def test_marks_are_the_next_token_distribution_of_one_whole_pass(tiny: Folder) -
     torch.testing.assert_close(torch.tensor(reply.logprobs), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_one_text_that_cannot_be_read_leaves_the_others_their_answers(
+    tiny: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = LocalLM(tiny, dtype="float32")
+    good, bad = (MarkRequest((SYSTEM, Message("user", words)), (1,), ("a", "b"), 1) for words in ("good", "bad"))
+    expected = read(lm, [good])
+    engine, whole = lm._loaded().engine, Engine.read
+
+    def fails(self: Engine, prefix: KV, ids: Sequence[int]) -> Read:
+        if list(ids) == list(lm._loaded().format.marked(bad).own):
+            raise RuntimeError("out of memory")
+        return whole(self, prefix, ids)
+
+    async def all_at_once() -> list[object]:
+        asked = [lm.next_token_logprobs(bad), lm.next_token_logprobs(good), lm.complete(ask(WORDS[0]))]
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+
+    monkeypatch.setattr(type(engine), "read", fails)
+    failed, answered, chatted = asyncio.run(all_at_once())
+    assert isinstance(failed, RuntimeError)
+    assert [answered] == expected
+    assert isinstance(chatted, Reply)
+
+
 def numbers(words: str, n_numbers: int, **fields: object) -> JsonRequest:
     each = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 10}}
     schema = json.dumps(each | {"minItems": n_numbers, "maxItems": n_numbers})
@@ -216,8 +244,65 @@ def test_an_answer_cut_before_its_end_is_not_valid_and_says_so(tiny: Folder) -> 
 
 
 def test_a_schema_that_answers_cannot_be_held_to_is_refused(tiny: Folder) -> None:
-    with pytest.raises(SettingError, match="json_schema"):
-        complete(LocalLM(tiny, dtype="float32"), [numbers(WORDS[0], 1, json_schema='{"type": "nothing"}')])
+    for schema in ('{"type": "nothing"}', '{"type": "string", "pattern": "("}', '{"maximum": NaN}'):
+        with pytest.raises(SettingError, match=r"^json_schema=[^\n]*$"):
+            complete(LocalLM(tiny, dtype="float32"), [numbers(WORDS[0], 1, json_schema=schema)])
+
+
+TOO_MUCH = json.dumps({"anyOf": [{"type": "object", "properties": {f"a{i}": {"type": "null"}}} for i in range(3000)]})
+"""A schema that is compiled, and given up at the first token."""
+
+
+def test_an_answer_that_cannot_be_followed_fails_alone(tiny: Folder) -> None:
+    lm = LocalLM(tiny, dtype="float32", n_rows=2)
+
+    async def both() -> list[Reply | BaseException]:
+        asked = (numbers(WORDS[0], 1, json_schema=TOO_MUCH), numbers(WORDS[1], 2), ask(WORDS[0]))
+        return await asyncio.gather(*map(lm.complete, asked), return_exceptions=True)
+
+    failed, held, free = asyncio.run(both())
+    assert isinstance(failed, AnswerError) and "cannot be followed" in str(failed) and "\n" not in str(failed)
+    assert isinstance(held, Reply) and len(json.loads(held.text)) == 2
+    assert isinstance(free, Reply) and free.text == greedy(tiny.path, ask(WORDS[0]))
+
+
+def test_a_tokenizer_that_json_cannot_be_written_with_is_named(tiny: Folder) -> None:
+    loaded = LocalLM(tiny, dtype="float32")._loaded()
+    few = Guides(AutoTokenizer.from_pretrained(tiny.path), loaded.end_ids, n_vocab=7)
+    with pytest.raises(SettingError, match=r"^tokenizer=.*vocab"):
+        few.of(numbers(WORDS[0], 1))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_what_a_token_sees_does_not_depend_on_the_kind_of_attention(tiny: Folder, attention: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny.path, attn_implementation=attention, dtype=torch.float32)
+    engine, form = Engine(model), ChatFormat(AutoTokenizer.from_pretrained(tiny.path))
+    request = fork(LINE, (3, 9, len(LINE)))
+    prompt = form.forked(request)
+    hidden = engine.read_forks(engine.prefix(prompt.shared), prompt.own, prompt.forks)
+    found = engine.logprobs_of(hidden, form.first_tokens(request.candidates))
+    torch.testing.assert_close(found, each_alone(tiny.path, request), atol=1e-5, rtol=1e-5)
+    chat = form.prompt(ask(WORDS[0]))
+    decoder, answer = Decoder(engine, 2, 1280), Answer(ask(WORDS[0]), form.end_ids(), form.decode)
+    decoder.begin(chat, answer)
+    while not decoder.is_idle:
+        decoder.step()
+    assert answer.text == greedy(tiny.path, ask(WORDS[0]))
+
+
+def test_a_window_is_the_longest_that_is_read(tmp_path: Path) -> None:
+    """Masks that are handed in bypass a window, so nothing longer is asked of such a model."""
+    path = make_tiny_llama(tmp_path, max_position_embeddings=1024)
+    config = AutoConfig.from_pretrained(path)
+    assert _longest(config) == 1024
+    for fields, longest in (
+        ({"sliding_window": 64}, 64),
+        ({"sliding_window": 64, "use_sliding_window": False}, 1024),
+        ({"sliding_window": 64, "layer_types": ["full_attention"] * 2}, 1024),
+        ({"sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]}, 64),
+        ({"sliding_window": 4096}, 1024),
+    ):
+        assert _longest(SimpleNamespace(max_position_embeddings=1024, **fields)) == longest, fields
 
 
 LINE = "the river 12 the river 日本 the mill"
@@ -236,20 +321,18 @@ def read_forks(lm: LocalLM, requests: Sequence[ForkRequest]) -> list[MarkReply]:
 
 
 def each_alone(folder: Path, request: ForkRequest) -> torch.Tensor:
-    """Read each of the conversations by a whole forward pass, cut into the same tokens."""
+    """Read each of the conversations by a whole forward pass."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    form = ChatFormat(tokenizer)
-    prompt, rows = form.forked(request), []
-    for one, (n_before, ids) in zip(request.alone, ((fork.n_before, fork.ids) for fork in prompt.forks), strict=True):
-        whole, alone = [*prompt.shared, *prompt.own[:n_before], *ids], form.marked(one)
-        assert tokenizer.decode(whole) == tokenizer.decode([*alone.shared, *alone.own])
-        logits = model(torch.tensor([whole])).logits[0, -1].log_softmax(-1)
+    form, rows = ChatFormat(tokenizer), []
+    for one in request.alone:
+        prompt = form.marked(one)
+        logits = model(torch.tensor([[*prompt.shared, *prompt.own]])).logits[0, -1].log_softmax(-1)
         rows.append(logits[list(form.first_tokens(request.candidates))])
     return torch.stack(rows)
 
 
 def test_forks_are_as_if_each_conversation_was_read_alone(tiny: Folder) -> None:
-    marks = (3, 5, 9, 12, 22, 23, len(LINE))  # 5 and 23 are inside words: the text is cut there
+    marks = (3, 5, 9, 12, 22, 23, len(LINE))  # 5 and 23 are inside words, whose tokens are others there
     request = fork(LINE, marks)
     [reply] = read_forks(LocalLM(tiny, dtype="float32"), [request])
     expected = each_alone(tiny.path, request)

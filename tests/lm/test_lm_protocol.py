@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentese.errors import SettingError
-from latentese.lm.protocol import ForkRequest, MarkRequest, Message, Request
+from latentese.lm.protocol import ForkRequest, JsonRequest, MarkRequest, Message, Request
 
 USER = (Message("user", "abc"),)
 
@@ -49,3 +49,14 @@ def test_a_fork_alone_is_the_text_up_to_its_mark_and_the_answer_begun() -> None:
     assert first.messages == (Message("system", "be brief"), Message("user", "a"), Message("assistant", "x"))
     assert (second.messages[1:], second.marks) == ((*USER, Message("assistant", "yes")), (3,))
     assert (second.candidates, second.n_shared) == (("0",), 1)
+
+
+@pytest.mark.parametrize("schema", ["true", "[]", "1", "{"])
+def test_a_schema_is_a_json_object(schema: str) -> None:
+    with pytest.raises(SettingError, match="json_schema"):
+        JsonRequest(USER, 1, json_schema=schema)
+
+
+def test_a_json_answer_is_not_begun() -> None:
+    with pytest.raises(SettingError, match="written whole"):
+        JsonRequest((*USER, Message("assistant", '{"a": ')), 1)

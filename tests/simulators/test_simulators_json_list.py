@@ -114,6 +114,9 @@ def test_nothing_fits_is_an_answer(answer: str) -> None:
         ("{}", "without a list"),
         ('{"text": {"fits": true}}', "without a list"),
         ('{"text": "none"}', "without a list"),
+        ('{"text":' * 500 + "[]" + "}" * 500, "without a list"),
+        ('{"fits": false, "reacts": [{"token": "a @1", "activation": 9}]}', "in which nothing fits"),
+        ('[{"token": [[]], "activation": 1}]', "of the type list is no token"),
         ('{"reacts": "a @1"}', "without a list"),
         ("[1]", "no token of the text"),
         ('["a @1"]', "no token of the text"),
@@ -147,6 +150,8 @@ def test_a_failed_answer_is_a_simulation_without_activations(writer: Writer, pro
     found = simulate(writer, make_context(1, "a b"))
     assert found.expected is None
     assert problem in (found.error or "")
+    # What was read is paid for, used or not.
+    assert found.usage == (Usage() if writer.answer == "silent" else Usage(9, 9))
 
 
 def test_nothing_that_counts_is_asked_nothing() -> None:

@@ -56,7 +56,7 @@ class Fork:
 
 @dataclass(frozen=True)
 class ForkedPrompt:
-    """Token ids of a conversation up to the last mark, and of what comes after each mark in its stead."""
+    """Token ids of a conversation up to the last mark, and of what comes instead of its end."""
 
     shared: tuple[int, ...]
     own: tuple[int, ...]
@@ -111,15 +111,22 @@ class ChatFormat:
         return MarkedPrompt(shared, (*own, *ids), tuple(len(own) + end - 1 for end in ends))
 
     def forked(self, request: ForkRequest) -> ForkedPrompt:
-        """Encode a conversation up to the last mark, and from each mark the end of its message and the answer."""
-        *_, last = request.messages
+        """Encode a conversation up to the last mark, and what each fork has instead of its end.
+
+        Every conversation is cut into the tokens that it has alone. A text cut short may end in other tokens than the
+        same text going on has there, so a fork leaves where they begin to differ, at its mark or somewhat before it.
+        """
+        content = request.messages[-1].content
         around = self._around((*request.messages, Message("assistant", request.answers[0])))
         shared, own = self._encode_parts(around, request.messages, request.n_shared)
-        ids, ends = self._encode_to_marks(last.content, request.marks)
         turn = self._encode_template(around[len(request.messages)])
-        answers = [self.encode_text(answer) for answer in request.answers]
-        forks = (Fork(len(own) + end, (*turn, *answer)) for end, answer in zip(ends, answers, strict=True))
-        return ForkedPrompt(shared, (*own, *ids), tuple(forks))
+        whole = self.encode_text(content[: request.marks[-1]])
+        forks = []
+        for mark, answer in zip(request.marks, request.answers, strict=True):
+            ids = self.encode_text(content[:mark])
+            n_same = next((i for i, pair in enumerate(zip(ids, whole, strict=False)) if pair[0] != pair[1]), len(ids))
+            forks.append(Fork(len(own) + n_same, (*ids[n_same:], *turn, *self.encode_text(answer))))
+        return ForkedPrompt(shared, (*own, *whole), tuple(forks))
 
     def text(self, request: TextRequest) -> TextPrompt:
         """Encode a conversation up to the end of its last message, which is cut as the tokenizer likes."""

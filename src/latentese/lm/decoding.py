@@ -30,7 +30,7 @@ class Decoder:
         prefix = self._engine.prefix(prompt.shared)
         read = self._engine.read(prefix, prompt.own)
         answer.append(self._engine.logits(read.hidden[-1:])[0])
-        if answer.finish is None:
+        if not answer.has_ended:
             row = self._answers.index(None)
             self._rows.place(row, prefix, read.kv)
             self._answers[row] = answer
@@ -43,7 +43,7 @@ class Decoder:
             if answer is None:
                 continue
             answer.append(logits[row])
-            if answer.finish is not None:
+            if answer.has_ended:
                 ended.append(answer)
                 self._rows.free(row)
                 self._answers[row] = None

@@ -12,6 +12,7 @@ from latentese.lm.protocol import (
     ForkRequest,
     MarkReply,
     MarkRequest,
+    Message,
     Question,
     Reply,
     Request,
@@ -81,12 +82,14 @@ class DryChat:
         self._count(request, request.max_tokens, 0 if kept else 1)
         return kept or Reply(_guessed_text(request), Usage(), "stop")
 
-    def _count(self, request: Question, max_tokens: int, n_requests: int) -> None:
+    def _count(
+        self, request: Question, max_tokens: int, n_requests: int, read: tuple[Message, ...] | None = None
+    ) -> None:
         if not n_requests or request in self._counted:
             self._estimate.n_kept += 1
             return
         self._counted.add(request)
-        each = most_of(request.messages, max_tokens)
+        each = most_of(read or request.messages, max_tokens)
         self._estimate.add(n_requests, each, self._price.of(each) if self._price else None)
 
 
@@ -110,7 +113,9 @@ class DryLM(DryChat):
         if not isinstance(self._reader.inner, ForkReader):
             return await logprobs_one_by_one(self, request)
         kept = self._reader.kept_forks(request)
-        self._count(request, 1, 0 if kept else 1)
+        # The text, and as messages of their own what its forks say.
+        read = (*request.messages, *(Message("assistant", answer) for answer in request.answers))
+        self._count(request, 1, 0 if kept else 1, read)
         return kept or MarkReply(_guessed_rows(request), Usage())
 
     async def token_logprobs(self, request: TextRequest) -> TextReply:

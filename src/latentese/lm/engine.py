@@ -55,12 +55,12 @@ class Engine:
                 raise SettingError("lm.source", model.config.model_type, f"a model without {field}")
         self._body = model.base_model
         self._head: Tensor = model.get_output_embeddings().weight
-        self.max_tokens: int = model.config.max_position_embeddings
+        self.max_tokens = _longest(model.config)
         self._prefixes: OrderedDict[tuple[int, ...], KV] = OrderedDict()
 
     @property
     def n_vocab(self) -> int:
-        """Logits per token: at least as many as the tokenizer has tokens."""
+        """Logits per token."""
         return len(self._head)
 
     @torch.inference_mode()
@@ -120,12 +120,19 @@ class Engine:
         slots = torch.arange(rows.n_slots, device=device)
         hidden = self._body(
             input_ids=torch.tensor(tokens, device=device).unsqueeze(1),
-            attention_mask=(slots <= rows.position.unsqueeze(1))[:, None, None, :],
+            attention_mask=self._mask((slots <= rows.position.unsqueeze(1))[:, None, None, :]),
             position_ids=rows.position.unsqueeze(1),
             past_key_values=rows.cache,
         ).last_hidden_state
         rows.position += rows.busy
         return self.logits(hidden[:, 0])
+
+    def _mask(self, sees: Tensor) -> Tensor:
+        """Tell the model's attention what each token sees; others than sdpa add what they are given to their scores."""
+        if self._body.config._attn_implementation == "sdpa":
+            return sees
+        dtype = self._head.dtype
+        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
 
     def _empty(self) -> KV:
         layers = self._read((), 0, (0,)).kv.layers
@@ -151,11 +158,20 @@ class Engine:
         sees_own = (fork_of == fork_of.unsqueeze(1)) & (step <= step.unsqueeze(1))
         hidden: Tensor = self._body(
             input_ids=tokens,
-            attention_mask=torch.cat([sees_before, sees_own], dim=1)[None, None],
+            attention_mask=self._mask(torch.cat([sees_before, sees_own], dim=1)[None, None]),
             position_ids=(n_seen + step).unsqueeze(0),
             past_key_values=_cache_of(before.layers),
         ).last_hidden_state[0]
         return hidden[ends - 1]
+
+
+def _longest(config: Any) -> int:
+    """Give the length up to which every token sees all before it: a mask that is handed in bypasses a window."""
+    longest: int = config.max_position_embeddings
+    window = getattr(config, "sliding_window", None)
+    layers = getattr(config, "layer_types", None)
+    is_windowed = "sliding_attention" in layers if layers else getattr(config, "use_sliding_window", True)
+    return min(longest, window) if window and is_windowed else longest
 
 
 def _cache_of(layers: tuple[tuple[Tensor, Tensor], ...]) -> DynamicCache:

@@ -195,7 +195,7 @@ class LocalLM:
             await asyncio.sleep(0)
             while self._chats or self._texts:
                 if self._texts:
-                    self._texts.pop(0).read(self._loaded().engine)
+                    self._read(self._texts.pop(0))
                     await asyncio.sleep(0)
                 else:
                     await self._decode(self._chats[0].n_slots)
@@ -204,6 +204,14 @@ class LocalLM:
         finally:
             # A cancelled run leaves questions of a closed event loop behind.
             self._chats, self._texts, self._writing = [], [], {}
+
+    def _read(self, text: _Marks | _Forks | _Text) -> None:
+        """Read a text; when that fails, it alone has no answer."""
+        try:
+            text.read(self._loaded().engine)
+        except Exception as error:  # whoever waits gets it
+            if not text.reply.done():
+                text.reply.set_exception(error)
 
     def _abandon(self, error: Exception) -> None:
         chats = (*self._chats, *self._writing.values())
@@ -219,7 +227,7 @@ class LocalLM:
             for chat in self._take(n_slots, decoder):
                 self._writing[chat.answer] = chat
                 decoder.begin(chat.prompt, chat.answer)
-                self._finish([chat.answer] if chat.answer.finish else [])
+                self._finish([chat.answer] if chat.answer.has_ended else [])
             if decoder.is_idle:
                 return
             self._finish(decoder.step())
@@ -237,7 +245,11 @@ class LocalLM:
         for answer in answers:
             chat = self._writing.pop(answer)
             usage = Usage(len(chat.prompt.shared) + len(chat.prompt.own), answer.n_tokens)
-            if answer.finish and not chat.reply.done():
+            if chat.reply.done():
+                continue
+            if answer.problem is not None:
+                chat.reply.set_exception(answer.problem)
+            elif answer.finish is not None:
                 chat.reply.set_result(Reply(answer.text, usage, answer.finish))
 
 

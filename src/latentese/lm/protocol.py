@@ -70,10 +70,14 @@ class JsonRequest(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.messages[-1].role == "assistant":
+            raise SettingError("messages", self.messages[-1], "a question; a JSON answer is written whole")
         try:
-            json.loads(self.json_schema)
-        except ValueError as error:
-            raise SettingError("json_schema", self.json_schema[:60], "a JSON schema as JSON text") from error
+            is_schema = isinstance(json.loads(self.json_schema), dict)
+        except ValueError:
+            is_schema = False
+        if not is_schema:
+            raise SettingError("json_schema", self.json_schema[:60], "a JSON schema as JSON text")
 
     @property
     def described(self) -> dict[str, Any]:
@@ -126,7 +130,7 @@ class MarkReply:
 class ForkRequest:
     """A conversation whose last message may end at some places: what follows where the assistant then begins to answer.
 
-    All its conversations begin alike, so a model in this process reads that once. `alone` has them one by one.
+    `alone` has the conversations one by one. They begin alike, so a model in this process reads that once.
     """
 
     messages: tuple[Message, ...]

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from latentese.errors import AnswerError
 from latentese.lm.guides import Guide
 from latentese.lm.protocol import Finish, Request
 from latentese.store.files import sha256_json
@@ -35,15 +36,31 @@ class Answer:
         self.ids: list[int] = []
         self.text = ""
         self.finish: Finish | None = None
-        """None while the answer goes on."""
+        """None while the answer goes on, and where it met a problem."""
+        self.problem: AnswerError | None = None
+        """Why there is no answer."""
 
     @property
     def n_tokens(self) -> int:
         """Tokens chosen so far, the one that ended the answer included."""
         return len(self.ids)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self.finish is not None or self.problem is not None
+
     def append(self, logits: Tensor) -> None:
-        """Choose the next token from logits [vocabulary] and see whether the answer ends."""
+        """Choose the next token from logits [vocabulary] and see whether the answer ends.
+
+        What is written beside it goes on when this one meets a problem.
+        """
+        try:
+            self._append(logits)
+        except AnswerError as problem:
+            self.problem = problem
+
+    def _append(self, logits: Tensor) -> None:
         token = self._choose(self._guide.mask(logits) if self._guide else logits)
         if self._guide:
             self._guide.advance(token)

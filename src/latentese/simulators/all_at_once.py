@@ -11,7 +11,7 @@ import numpy as np
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest
 from latentese.lm.together import answer_all
-from latentese.records import Context, Explanation, Simulation
+from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.base import require_probabilities
 from latentese.simulators.digits import DIGITS, digit_table
@@ -53,14 +53,16 @@ class AllAtOnceSimulator:
         if not asked:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         requests = [_request(text, context, shown) for text in (explanation, NO_EXPLANATION)]
+        usage = Usage()
         try:
             replies = await answer_all(self.marker.next_token_logprobs(request) for request in requests)
+            usage = replies[0].usage + replies[1].usage
             told, untold = (log_expected_digits(reply.logprobs, len(asked)) for reply in replies)
         except AnswerError as error:
-            return Simulation(context.context, None, str(error))
+            return Simulation(context.context, None, str(error), usage)
         gains = np.round(np.maximum(told - untold, 0.0), 6)
         expected = spread_over_tokens(dict(zip(asked, map(float, gains), strict=True)), context)
-        return Simulation(context.context, expected, usage=replies[0].usage + replies[1].usage)
+        return Simulation(context.context, expected, usage=usage)
 
 
 def log_expected_digits(logprobs: Sequence[Sequence[float]], n_marks: int) -> np.ndarray:

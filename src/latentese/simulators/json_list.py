@@ -11,7 +11,7 @@ from typing import Any
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Chat, JsonRequest, Message
 from latentese.lm.visible import one_line, visible
-from latentese.records import Context, Explanation, Simulation
+from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 
 HIGHEST = 10
@@ -71,16 +71,18 @@ class JsonSimulator:
         counted = {position: line for position, line in lines.items() if context.keep[position]}
         if not counted:
             return Simulation(context.context, (0.0,) * len(context.tokens))
+        request = self._request(explanation, list(lines.values()), list(counted.values()))
+        usage = Usage()
         try:
-            request = self._request(explanation, list(lines.values()), list(counted.values()))
             reply = await self.chat.complete(request)
+            usage = reply.usage
             if reply.finish == "length":
                 raise AnswerError("the answer was cut before its end")
             activations = read_activations(reply.text, list(lines.values()))
         except AnswerError as error:
-            return Simulation(context.context, None, str(error))
+            return Simulation(context.context, None, str(error), usage)
         told = {position: activations.get(line, 0.0) for position, line in counted.items()}
-        return Simulation(context.context, spread_over_tokens(told, context), usage=reply.usage)
+        return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
 
     def _request(self, explanation: str, lines: Sequence[str], choices: Sequence[str]) -> JsonRequest:
         shared: list[Message] = []
@@ -108,9 +110,9 @@ def listed(tokens: Sequence[str]) -> list[str]:
 def read_activations(answer: str, lines: Sequence[str]) -> dict[str, float]:
     """Read `{"text": {"fits": true, "reacts": [{"token": line, "activation": number}]}}` into activations by line.
 
-    Where nothing fits there is no list. The list alone will do. Text around it, such as a code fence, is passed over,
-    and so are blanks around a line. Of a line that is listed twice the higher number counts. Raises AnswerError for
-    anything else: an item that is no line, or not in 0..10.
+    Where nothing fits there is no list, or an empty one. The list alone will do. Text around it, such as a code fence,
+    is passed over, and so are blanks around a line. Of a line that is listed twice the higher number counts. Raises
+    AnswerError for anything else: an item that is no line, or not in 0..10.
     """
     starts = [at for at in (answer.find("{"), answer.find("[")) if at >= 0]
     try:
@@ -126,24 +128,34 @@ def read_activations(answer: str, lines: Sequence[str]) -> dict[str, float]:
         named = item.get("token") if isinstance(item, Mapping) else None
         line = known.get(named.strip()) if isinstance(named, str) else None
         if line is None:
-            raise AnswerError(f"{str(named)[:20]!r} is no token of the text")
+            raise AnswerError(f"{_shown(named)} is no token of the text")
         activations[line] = max(activations.get(line, 0.0), _number(item.get("activation")))
     return activations
 
 
 def _items(found: object) -> object:
-    """Find the list, however much of what stands around it was written."""
-    if isinstance(found, Mapping):
-        return [] if found.get("fits") is False else _items(found.get("text", found.get("reacts")))
-    return found
+    """Find the list, in as much of what stands around it as was written."""
+    text = found.get("text", found) if isinstance(found, Mapping) else found
+    if not isinstance(text, Mapping):
+        return text
+    items = text.get("reacts")
+    if text.get("fits") is not False:
+        return items
+    if items:
+        raise AnswerError("tokens of a text in which nothing fits")
+    return []
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AnswerError(f"{str(value)[:20]!r} is no activation")
+        raise AnswerError(f"{_shown(value)} is no activation")
     if not 0 <= value <= HIGHEST:  # NaN is not, and no whole number is too large to be compared
         raise AnswerError(f"the activation {str(value)[:20]} is not in 0..{HIGHEST}")
     return float(value)
+
+
+def _shown(value: object) -> str:
+    return repr(value[:20]) if isinstance(value, str) else f"a value of the type {type(value).__name__}"
 
 
 def _question(explanation: str, lines: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from latentese.errors import AnswerError
 from latentese.lm.forks import forked_logprobs
 from latentese.lm.protocol import ForkRequest, Marker, Message
 from latentese.lm.visible import one_line, visible
-from latentese.records import Context, Explanation, Simulation
+from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.base import require_probabilities
 from latentese.simulators.digits import DIGITS, digit_table
@@ -62,13 +62,15 @@ class OneAtATimeSimulator:
         asked = [position for position, token in enumerate(context.tokens) if token and context.keep[position]]
         if not asked:
             return Simulation(context.context, (0.0,) * len(context.tokens))
+        usage = Usage()
         try:
             reply = await forked_logprobs(self.marker, _request(explanation, context.tokens, asked))
+            usage = reply.usage
             expected = expected_digits(reply.logprobs, len(asked))
         except AnswerError as error:
-            return Simulation(context.context, None, str(error))
+            return Simulation(context.context, None, str(error), usage)
         told = dict(zip(asked, map(float, expected), strict=True))
-        return Simulation(context.context, spread_over_tokens(told, context), usage=reply.usage)
+        return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
 
 
 def expected_digits(logprobs: Sequence[Sequence[float]], n_tokens: int) -> np.ndarray:
