@@ -49,8 +49,12 @@ def dry_params(params: Params) -> Params:
     settings = dry["refinement"]["settings"]
     settings["patience"] = settings["n_rounds"]
     dry["scorers"] = {name: spec for name, spec in dry["scorers"].items() if _asks(spec)}
+    judge, refined = dry["refinement"]["simulator"], dry["refinement"]["settings"]["explainer"]
+    dry["simulators"] = {name: spec for name, spec in dry["simulators"].items() if _asks(spec) or name == judge}
     needed = {name: spec for name, spec in dry["explainers"].items() if _asks(spec) or _is_asked_about(name, dry)}
     limits = {name: limit for name, limit in (dry["scoring"]["limits"] or {}).items() if name in _judges(dry)}
+    if judge in dry["simulators"] and not _asks(dry["simulators"][judge]):  # refinement reads scores of what it refines
+        limits[judge] = (limits.get(judge) or {}) | {"explainers": [refined]}
     few = {name: n_units for name, n_units in (dry["explaining"].get("limits") or {}).items() if name in needed}
     return dry | {
         "explainers": needed,
