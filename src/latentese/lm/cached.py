@@ -70,7 +70,7 @@ class CachedChat:
         """What went to a served model, failures and repetitions included."""
         return getattr(self.inner, "meter", None)
 
-    def _kept(self, model: str, request: Asked, parse: Callable[[str], Answered]) -> Answered | None:
+    def _kept(self, model: str, request: Question, parse: Callable[[str], Answered]) -> Answered | None:
         kept = self._store.get(model, type(request).__name__, asdict(request))
         return None if kept is None else parse(kept)
 
@@ -132,11 +132,7 @@ class CachedLM(CachedChat):
         """Answer from the store, or ask the model and keep its answer."""
         return await self._ask(self.marks_name, request, self._reader.token_logprobs, _text_reply)
 
-    def kept_marks(self, request: MarkRequest) -> MarkReply | None:
-        """Return the answer that the store holds."""
-        return self._kept(self.marks_name, request, _mark_reply)
-
-    def kept_forks(self, request: ForkRequest) -> MarkReply | None:
+    def kept_marks(self, request: MarkRequest | ForkRequest) -> MarkReply | None:
         """Return the answer that the store holds."""
         return self._kept(self.marks_name, request, _mark_reply)
 

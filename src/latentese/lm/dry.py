@@ -112,7 +112,7 @@ class DryLM(DryChat):
         """Answer, and count the question, or one per fork, unless the answer is kept."""
         if not isinstance(self._reader.inner, ForkReader):
             return await logprobs_one_by_one(self, request)
-        kept = self._reader.kept_forks(request)
+        kept = self._reader.kept_marks(request)
         # The text, and as messages of their own what its forks say.
         read = (*request.messages, *(Message("assistant", answer) for answer in request.answers))
         self._count(request, 1, 0 if kept else 1, read)

@@ -29,6 +29,7 @@ from latentese.scorers.controls import wrong_explanations
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import judgement_rows, simulation_rows
 from latentese.simulators.base import Simulator
+from latentese.simulators.metered import MeteredSimulator
 from latentese.stages.causal import check_causal, measure
 from latentese.stages.ensembles import check_members, combine_members, without_ensembles
 from latentese.stages.judging import SplitExamples
@@ -160,16 +161,14 @@ def _check_names(judges: Judges, settings: ScoreSettings) -> None:
 
 async def _simulate(simulator: Simulator, tasks: Sequence[Task]) -> tuple[pl.DataFrame, int]:
     """Simulate everything; beside the rows, the prompt tokens of all answers, kept ones too."""
-    scorer = SimulationScorer(simulator)
-    spent: list[int] = []
+    metered = MeteredSimulator(simulator)
+    scorer = SimulationScorer(metered)
 
     async def rows(task: Task) -> pl.DataFrame:
-        judgements = await scorer.judge(task.words, task.examples)
-        spent.extend(judgement.usage.prompt_tokens for judgement in judgements)
-        return simulation_rows(task.question, task.examples, judgements)
+        return simulation_rows(task.question, task.examples, await scorer.judge(task.words, task.examples))
 
     tables = await _all_at_once(simulator.name, tasks, rows)
-    return pl.concat([schemas.SIMULATIONS.to_frame(), *tables]), sum(spent)
+    return pl.concat([schemas.SIMULATIONS.to_frame(), *tables]), metered.usage.prompt_tokens
 
 
 async def _ask(scorer: Scorer, tasks: Sequence[Task]) -> pl.DataFrame:
