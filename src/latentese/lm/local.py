@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from latentese.errors import SettingError
 from latentese.lm.chat_format import ChatFormat, ForkedPrompt, MarkedPrompt, Prompt, TextPrompt
@@ -63,14 +64,11 @@ class _Marks:
     candidates: tuple[int, ...]
     reply: asyncio.Future[MarkReply]
 
-    def read(self, engine: Engine) -> None:
-        """Read the text, and answer."""
+    def read(self, engine: Engine) -> MarkReply:
+        """Read the text."""
         prompt = self.prompt
         hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[list(prompt.read_at)]
-        logprobs = engine.logprobs_of(hidden, self.candidates).tolist()
-        usage = Usage(len(prompt.shared) + len(prompt.own))
-        if not self.reply.done():
-            self.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), usage))
+        return _mark_reply(engine.logprobs_of(hidden, self.candidates), len(prompt.shared) + len(prompt.own))
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,11 @@ class _Forks:
     candidates: tuple[int, ...]
     reply: asyncio.Future[MarkReply]
 
-    def read(self, engine: Engine) -> None:
-        """Read the text and its forks, and answer."""
+    def read(self, engine: Engine) -> MarkReply:
+        """Read the text and its forks."""
         prompt = self.prompt
         hidden = engine.read_forks(engine.prefix(prompt.shared), prompt.own, prompt.forks)
-        logprobs = engine.logprobs_of(hidden, self.candidates).tolist()
-        if not self.reply.done():
-            self.reply.set_result(MarkReply(tuple(tuple(row) for row in logprobs), Usage(prompt.n_tokens)))
+        return _mark_reply(engine.logprobs_of(hidden, self.candidates), prompt.n_tokens)
 
 
 @dataclass(frozen=True)
@@ -97,16 +93,15 @@ class _Text:
     prompt: TextPrompt
     reply: asyncio.Future[TextReply]
 
-    def read(self, engine: Engine) -> None:
-        """Read the text, and answer."""
+    def read(self, engine: Engine) -> TextReply:
+        """Read the text."""
         prompt, n_text = self.prompt, self.prompt.n_text
         hidden = engine.read(engine.prefix(prompt.shared), prompt.own).hidden[-n_text - 1 : -1]
         each = engine.logprobs_of_each(hidden, prompt.own[-n_text:]).tolist()
         starts = (0, *(n_before for _, n_before in prompt.ends))
         logprobs = tuple(sum(each[low:high]) for low, high in pairwise(starts))
         usage = Usage(len(prompt.shared) + len(prompt.own))
-        if not self.reply.done():
-            self.reply.set_result(TextReply(tuple(end for end, _ in prompt.ends), logprobs, usage))
+        return TextReply(tuple(end for end, _ in prompt.ends), logprobs, usage)
 
 
 class LocalLM:
@@ -206,12 +201,16 @@ class LocalLM:
             self._chats, self._texts, self._writing = [], [], {}
 
     def _read(self, text: _Marks | _Forks | _Text) -> None:
-        """Read a text; when that fails, it alone has no answer."""
+        """Read a text, and answer; when that fails, it alone has no answer."""
+        waiting: asyncio.Future[Any] = text.reply
         try:
-            text.read(self._loaded().engine)
+            reply = text.read(self._loaded().engine)
         except Exception as error:  # whoever waits gets it
-            if not text.reply.done():
-                text.reply.set_exception(error)
+            if not waiting.done():
+                waiting.set_exception(error)
+        else:
+            if not waiting.done():
+                waiting.set_result(reply)
 
     def _abandon(self, error: Exception) -> None:
         chats = (*self._chats, *self._writing.values())
@@ -261,6 +260,10 @@ def load_local(folder: str, dtype: str, device: str) -> Loaded:
     engine, chat_format = Engine(model), ChatFormat(tokenizer)
     end_ids = chat_format.end_ids() | _end_ids(model.generation_config.eos_token_id)
     return Loaded(engine, chat_format, end_ids, Guides(tokenizer, end_ids, engine.n_vocab))
+
+
+def _mark_reply(logprobs: Tensor, n_read: int) -> MarkReply:
+    return MarkReply(tuple(tuple(row) for row in logprobs.tolist()), Usage(n_read))
 
 
 def native_dtype() -> str:
