@@ -145,6 +145,7 @@ def test_paths_of_answers_and_costs_are_under_the_project(tmp_path: Path, monkey
 NO_PROBABILITIES = ("~simulator@simulators.all_at_once", "scoring.limits=null")
 BY_ID = "++lm.lm.marks={_target_: latentese.lm.marks.NextToken, ids_field: logprob_token_ids}"
 TOKENIZER = "tokenizer: {_target_: latentese.weights.hub.HubModel, id: Qwen/Qwen2.5-7B-Instruct, revision: main}"
+TOKENS = f"++lm.lm.prompts={{_target_: latentese.lm.prompts.TokenPrompts, {TOKENIZER}}}"
 RENAMED = "++lm.lm.wire.renamed={max_tokens: max_completion_tokens, temperature: null, stop: null}"
 HOSTED = (
     "lm=openai", "lm.lm.endpoint.base_url=https://api.openai.com/v1", "lm.lm.endpoint.model=gpt-4o-mini",
@@ -158,12 +159,8 @@ HOSTED = (
         (*HOSTED, "lm.lm.endpoint.allow_remote=true", *NO_PROBABILITIES),
         (*HOSTED, "lm.lm.endpoint.allow_remote=true", RENAMED, *NO_PROBABILITIES),
         ("lm=openai", "lm.lm.endpoint.model=any", "lm.lm.wire.prefix_fields={}", *NO_PROBABILITIES),
-        ("lm=vllm", "lm.lm.endpoint.model=any", BY_ID),
-        (
-            "lm=vllm",
-            "lm.lm.endpoint.model=any",
-            f"++lm.lm.prompts={{_target_: latentese.lm.prompts.TokenPrompts, {TOKENIZER}}}",
-        ),
+        ("lm=vllm", "lm.lm.endpoint.model=any", TOKENS),
+        ("lm=vllm", "lm.lm.endpoint.model=any", TOKENS, BY_ID),
         ("lm=llamacpp", "lm.lm.endpoint.model=any", "lm.lm.limits.n_concurrent=2"),
     ],
 )

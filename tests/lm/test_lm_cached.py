@@ -11,13 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from served_models import Rule, ask, complete_all, make_chat
 
 from latentese.errors import AnswerError, LatenteseError
 from latentese.lm.answers import AnswerStore
-from latentese.lm.cached import CachedLM
+from latentese.lm.cached import CachedChat, CachedLM
 from latentese.lm.database import Database
 from latentese.lm.forks import forked_logprobs
 from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message, Reply, Request
+from latentese.lm.testing.faults import Faults
+from latentese.lm.testing.server import LoopbackServer, Served
 from latentese.records import Usage
 
 QUESTION = Request((Message("user", 'a "quoted"\tquestion\u2028'),), max_tokens=5)
@@ -27,18 +30,14 @@ FORKS = ForkRequest((Message("user", "one mute two"),), (3, 8, 12), ("1\t", "2\t
 
 @dataclass
 class Echo:
-    """Answers with the question and its place among those asked; fails on demand."""
+    """Answers with the question and its place among those asked."""
 
     name: str = "echo"
     asked: list[object] = field(default_factory=list)
-    n_failures: int = 0
 
     async def complete(self, request: Request) -> Reply:
         self.asked.append(request)
         await asyncio.sleep(0)
-        if self.n_failures:
-            self.n_failures -= 1
-            raise AnswerError("no answer today")
         return Reply(f"{request.messages[-1].content}#{len(self.asked)}", Usage(3, 2), "stop")
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
@@ -134,17 +133,45 @@ def test_identical_requests_under_way_are_asked_once(tmp_path: Path) -> None:
     assert (lm.ledger.n_requests, lm.ledger.n_cached, lm.ledger.completion_tokens) == (3, 2, 2)
 
 
-def test_a_failure_is_not_kept_and_the_next_in_line_asks(tmp_path: Path) -> None:
-    echo = Echo(n_failures=1)
-    lm = CachedLM(echo, tmp_path / "a.sqlite")
+def test_a_failure_is_that_of_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
+    faults = Faults(share=1.0, kinds=("malformed",))
+    with LoopbackServer(Served(chat=Rule()), faults) as server:
+        lm = CachedChat(make_chat(server, tmp_path), tmp_path / "a.sqlite")
+        failed = complete_all(lm, [ask("a")] * 3)
+        assert [str(failure) for failure in failed] == ["not JSON: '<html><h1>All is well</h1>'"] * 3
+        assert len(server.seen) == 1
+        assert (lm.ledger.n_requests, lm.ledger.n_failed, lm.ledger.n_cached) == (3, 3, 0)
+        faults.share = 0.0
+        answered = complete_all(lm, [ask("a")] * 3)
+        assert answered == [Reply("about a", Usage(7, 2), "stop")] * 3
+        assert len(server.seen) == 2
 
-    async def thrice() -> list[Reply | BaseException]:
-        return await asyncio.gather(*(lm.complete(QUESTION) for _ in range(3)), return_exceptions=True)
 
-    failed, *answered = asyncio.run(thrice())
-    assert isinstance(failed, AnswerError)
-    assert len(set(answered)) == 1
-    assert len(echo.asked) == 2
+async def ask_thrice(lm: CachedChat, server: LoopbackServer, given_up: int) -> list[Reply | BaseException]:
+    """Ask the same three times at once, and give one up while the server is at it."""
+    asked = [asyncio.create_task(lm.complete(ask("a"))) for _ in range(3)]
+    while not server.seen:
+        await asyncio.sleep(0.01)
+    asked[given_up].cancel()
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def test_who_waits_for_a_question_that_is_given_up_has_it_asked_again(tmp_path: Path) -> None:
+    with LoopbackServer(Served(chat=Rule(), seconds=0.3)) as server:
+        lm = CachedChat(make_chat(server, tmp_path), tmp_path / "a.sqlite")
+        first, *others = asyncio.run(ask_thrice(lm, server, given_up=0))
+    assert isinstance(first, asyncio.CancelledError)
+    assert others == [Reply("about a", Usage(7, 2), "stop")] * 2
+    assert len(server.seen) == 2
+
+
+def test_who_gives_up_waiting_leaves_the_question_to_the_others(tmp_path: Path) -> None:
+    with LoopbackServer(Served(chat=Rule(), seconds=0.3)) as server:
+        lm = CachedChat(make_chat(server, tmp_path), tmp_path / "a.sqlite")
+        one, given_up, other = asyncio.run(ask_thrice(lm, server, given_up=1))
+    assert isinstance(given_up, asyncio.CancelledError)
+    assert one == other == Reply("about a", Usage(7, 2), "stop")
+    assert len(server.seen) == 1
 
 
 def test_the_first_of_two_answers_is_kept(tmp_path: Path) -> None:

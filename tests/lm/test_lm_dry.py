@@ -12,7 +12,7 @@ from latentese.lm.cached import CachedChat, CachedLM
 from latentese.lm.dry import DryChat, DryLM, Estimate
 from latentese.lm.forks import forked_logprobs
 from latentese.lm.marks import Echo, NextToken
-from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Message
+from latentese.lm.protocol import ForkRequest, JsonRequest, MarkReply, MarkRequest, Message
 from latentese.lm.testing.server import LoopbackServer, Served
 from latentese.refinement.sentences import SentenceWriter
 
@@ -34,6 +34,16 @@ def test_kept_questions_are_answered_and_others_counted_once(tmp_path: Path) -> 
     complete_all(dry, [ask("one")])
     assert dry.take() == Estimate(n_kept=1)
     assert dry.name == cached.name
+
+
+def test_a_schema_counts_as_what_is_read(tmp_path: Path) -> None:
+    with LoopbackServer(Served(chat=Rule())) as server:
+        dry = DryChat(CachedChat(make_chat(server, tmp_path, prices=PRICES), tmp_path / "answers.sqlite"))
+        schema = '{"type": "array"}'
+        asyncio.run(dry.complete(JsonRequest((Message("user", "one"),), 8, json_schema=schema)))
+        assert server.seen == []
+    # 3 and 17 bytes are 7 tokens, 8 around them.
+    assert dry.take() == Estimate(0, n_requests=1, prompt_tokens=15, completion_tokens=8, money=31.0)
 
 
 def test_a_guess_reads_as_an_explanation_and_as_all_the_sentences_wanted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny_models import make_tiny_gpt2, make_tiny_llama
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PhiConfig, PhiForCausalLM
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.chat_format import ChatFormat
@@ -290,6 +290,24 @@ def test_what_a_token_sees_does_not_depend_on_the_kind_of_attention(tiny: Folder
     assert answer.text == greedy(tiny.path, ask(WORDS[0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_with_a_bias_is_used_with_it(dtype: torch.dtype) -> None:
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = PhiForCausalLM(PhiConfig(vocab_size=50, max_position_embeddings=64, **shape)).to(dtype).eval()
+    torch.nn.init.normal_(model.lm_head.bias, std=2.0)
+    engine, ids = Engine(model), [1, 2, 3, 4]
+    hidden = engine.read(engine.prefix(()), ids).hidden
+    expected = model(torch.tensor([ids])).logits[0].detach().float()
+    torch.testing.assert_close(engine.logits(hidden), expected, rtol=0, atol=0)
+    logprobs, some, close = expected.log_softmax(-1), [7, 0, 49], {"rtol": 0.0, "atol": 1e-5}
+    if dtype == torch.bfloat16:  # the chosen logits are not rounded here
+        close["atol"] = 0.05
+    torch.testing.assert_close(engine.logprobs_of(hidden, some), logprobs[:, some], **close)
+    each = logprobs[range(4), [7, 0, 49, 7]]
+    torch.testing.assert_close(engine.logprobs_of_each(hidden, [7, 0, 49, 7]), each, **close)
+
+
 def test_a_window_is_the_longest_that_is_read(tmp_path: Path) -> None:
     """Masks that are handed in bypass a window, so nothing longer is asked of such a model."""
     path = make_tiny_llama(tmp_path, max_position_embeddings=1024)
@@ -373,7 +391,7 @@ def test_forks_are_counted_as_what_is_read_and_bounded_by_the_longest(tiny: Fold
     text = "a " * 400  # all forks together are longer than the 1024 tokens that the model reads
     [many] = read_forks(lm, [fork(text, range(2, 801, 2))])
     assert many.usage.prompt_tokens > 1024
-    with pytest.raises(SettingError, match="at most 1024"):
+    with pytest.raises(AnswerError, match="at most 1024"):
         read_forks(lm, [fork("a " * 2000, (4000,))])
 
 
@@ -383,16 +401,21 @@ def test_candidates_that_begin_alike_are_refused(tiny: Folder) -> None:
         read(LocalLM(tiny, dtype="float32"), [request])
 
 
-def test_a_prompt_longer_than_the_model_is_refused_and_the_others_answered(tiny: Folder) -> None:
+def test_a_prompt_longer_than_the_model_fails_and_the_others_are_answered(tiny: Folder) -> None:
     lm = LocalLM(tiny, dtype="float32")
 
     async def both() -> list[Reply | BaseException]:
         return await asyncio.gather(lm.complete(ask("a " * 2000)), lm.complete(ask("a")), return_exceptions=True)
 
     too_long, answered = asyncio.run(both())
-    assert isinstance(too_long, SettingError)
+    assert isinstance(too_long, AnswerError)
     assert "at most 1024" in str(too_long)
     assert isinstance(answered, Reply)
+
+
+def test_an_answer_longer_than_the_model_is_refused(tiny: Folder) -> None:
+    with pytest.raises(SettingError, match=r"^tokens of shared messages and answer=\d+ .*at most 1024"):
+        complete(LocalLM(tiny, dtype="float32"), [replace(ask("a"), max_tokens=1024)])
 
 
 def test_the_name_says_what_changes_answers(tiny: Folder) -> None:

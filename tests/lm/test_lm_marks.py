@@ -14,12 +14,13 @@ from tiny_models import make_tiny_llama
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.local import LocalLM
 from latentese.lm.marks import Echo, MarkReading, NextToken, PromptLogprobs, candidate_logprobs
-from latentese.lm.places import read_places, read_prompt_places
-from latentese.lm.prompts import MarkedPrompt, TokenPrompts
+from latentese.lm.places import Place, read_places, read_prompt_places
+from latentese.lm.prompts import MarkedPrompt, TokenPrompts, TranscriptPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message
 from latentese.lm.testing.models import FolderModel
 from latentese.lm.testing.responses import Offers
 from latentese.lm.testing.server import LoopbackServer, Served
+from latentese.lm.usage import spent_on
 
 ALL = 1000
 """More than the tiny vocabulary has: every candidate is listed."""
@@ -95,11 +96,17 @@ def test_a_text_that_the_server_cuts_is_read_by_offsets(
         assert row == pytest.approx(expected, abs=1e-4)
 
 
-def test_candidates_that_are_not_listed_fail_or_take_the_floor(tiny: Folder, tmp_path: Path) -> None:
-    with pytest.raises(AnswerError, match="is not among the tokens that the server lists: raise n_logprobs"):
-        read(tiny, tmp_path, Echo(2), ("echo", "logprobs"), REQUEST, prompts=TokenPrompts(tiny))
-    exact, _ = read(tiny, tmp_path, Echo(ALL), ("echo", "logprobs"), REQUEST, prompts=TokenPrompts(tiny))
-    reply, _ = read(tiny, tmp_path, Echo(2, True), ("echo", "logprobs"), REQUEST, prompts=TokenPrompts(tiny))
+@pytest.mark.parametrize(("reading", "offer"), [(Echo, "echo"), (PromptLogprobs, "prompt_logprobs")])
+def test_candidates_that_are_not_listed_fail_or_take_the_floor(
+    tiny: Folder, tmp_path: Path, reading: type[Echo | PromptLogprobs], offer: Offers
+) -> None:
+    request, offers = replace(REQUEST, candidates=tuple("0123456789abcdefxyz")), (offer, "logprobs")
+    prompts = TokenPrompts(tiny)
+    with pytest.raises(AnswerError, match="is not among the tokens that the server lists: raise n_logprobs") as failed:
+        read(tiny, tmp_path, reading(2), offers, request, prompts=prompts)
+    assert spent_on(failed.value).completion_tokens == 1
+    exact, _ = read(tiny, tmp_path, reading(ALL), offers, request, prompts=prompts)
+    reply, _ = read(tiny, tmp_path, reading(2, True), offers, request, prompts=prompts)
     floored = [
         (value, true) for row, exact_row in zip(reply.logprobs, exact.logprobs, strict=True)
         for value, true in zip(row, exact_row, strict=True)
@@ -132,6 +139,16 @@ def test_a_probe_is_content_with_a_server_that_can(
     with LoopbackServer(Served(completions=FolderModel(tiny.path), offers=offers)) as server:
         asyncio.run(make_lm(server, tmp_path, marks).probe())
     assert [seen.path for seen in server.seen][:2] == ["/v1/models", "/v1/completions"]
+
+
+@pytest.mark.parametrize("prompts", [None, TranscriptPrompts()])
+def test_ids_are_not_wanted_of_a_transcript(tmp_path: Path, prompts: TranscriptPrompts | None) -> None:
+    marks = NextToken(ids_field="logprob_token_ids")
+    with (
+        LoopbackServer(Served()) as server,
+        pytest.raises(SettingError, match=r"^marks\.ids_field='logprob_token_ids'"),
+    ):
+        make_lm(server, tmp_path, marks, prompts=prompts)
 
 
 def test_ids_of_the_candidates_are_named_where_the_server_takes_them(tiny: Folder, tmp_path: Path) -> None:
@@ -179,9 +196,25 @@ def test_a_number_that_no_float_holds_is_a_failed_answer_of_vllms_form_too() -> 
         read_prompt_places([None, {"7": {"logprob": -(10**400), "decoded_token": "b"}}])
 
 
+OWN = {"9": {"logprob": -25.0, "rank": 900, "decoded_token": "own"}}
+LIKELIEST = {
+    "1": {"logprob": -0.5, "rank": 1, "decoded_token": "a"},
+    "2": {"logprob": -3.0, "rank": 2, "decoded_token": "b"},
+}
+
+
+def test_the_token_that_stands_there_is_known_and_is_no_bound_for_others() -> None:
+    prompt = MarkedPrompt("x", (1,), ("own", "5"))
+    [place] = read_prompt_places([OWN | LIKELIEST])
+    assert candidate_logprobs(place, prompt, floor_unlisted=True) == (-25.0, -3.0)
+    assert read_prompt_places([OWN])[0].floor == -25.0  # where it alone is listed, it is the likeliest
+    assert Place("", None).floor is None
+
+
 def test_a_candidate_is_known_by_its_id_before_its_text() -> None:
     prompt = MarkedPrompt([1], (1,), ("1", "2"), (11, 12))
-    assert candidate_logprobs({"1": -9.0, 11: -1.0, "2": -2.0}, prompt, floor_unlisted=False) == (-1.0, -2.0)
+    place = Place("1", {"1": -9.0, 11: -1.0, "2": -2.0})
+    assert candidate_logprobs(place, prompt, floor_unlisted=False) == (-1.0, -2.0)
 
 
 def test_how_many_are_listed_changes_no_name_unless_the_floor_is_taken() -> None:

@@ -118,6 +118,19 @@ def test_a_server_that_asks_for_no_wait_gets_a_pause_all_the_same() -> None:
     assert clock.slept == [2.0]
 
 
+@pytest.mark.parametrize(("wanted", "seconds"), [(0.02, 7.0), (3.0, 10.0)])
+def test_pauses_grow_however_little_the_server_asks_for(wanted: float, seconds: float) -> None:
+    # 1, 2 and 4 seconds after the first three failures, or 3 where the server asks for more: 3, 3 and 4.
+    clock = Clock()
+    pacer = make_pacer(clock, n_attempts=4)
+    again = []
+    for n_failed in range(1, 5):
+        asyncio.run(pacer.turn(1))
+        again.append(asyncio.run(pacer.back_off(failure(429, retry_after=wanted), n_failed)))
+    assert again == [True, True, True, False]
+    assert clock.now - 1000.0 == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from latentese.errors import SettingError
 from latentese.lm.protocol import ForkRequest, JsonRequest, MarkRequest, Message, Request
+from latentese.lm.wire import ChatWire
+from latentese.store.files import canonical_json
 
 USER = (Message("user", "abc"),)
 
@@ -23,6 +27,16 @@ USER = (Message("user", "abc"),)
 def test_a_request_names_the_bad_setting(fields: dict[str, object], setting: str) -> None:
     with pytest.raises(SettingError, match=f"^{setting}="):
         Request(**({"messages": USER, "max_tokens": 1} | fields))  # type: ignore[arg-type]
+
+
+def test_equal_requests_are_kept_and_seeded_alike() -> None:
+    whole, real = (Request(USER, 5, temperature) for temperature in (1, 1.0))
+    assert canonical_json(asdict(whole)) == canonical_json(asdict(real)) == (
+        '{"max_tokens":5,"messages":[{"content":"abc","role":"user"}],"n_shared":0,"sample_idx":0,"stop":[],'
+        '"temperature":1.0}'
+    )  # fmt: skip
+    assert ChatWire().body(whole)["seed"] == ChatWire().body(real)["seed"]
+    assert '"temperature":0.0' in canonical_json(asdict(JsonRequest(USER, 5, -0.0)))
 
 
 @pytest.mark.parametrize("marks", [(), (0,), (2, 2), (3, 1), (4,)])

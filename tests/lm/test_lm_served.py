@@ -196,6 +196,36 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     assert rows == (sum(isinstance(reply, Reply) for reply in replies),)
 
 
+OURS = {"host", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_nothing_of_the_environment_is_sent_but_the_key_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "private")
+    custom = (
+        "Authorization: Bearer private",
+        "X-Team: private",
+        "User-Agent: private",
+        "Host: private",
+        "Cookie: private",
+    )
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "\n".join(custom))
+    monkeypatch.setenv("TOY_KEY", KEY)
+    with LoopbackServer(Served(chat=Rule(), key=key)) as server:
+        chat = make_chat(server, tmp_path, key_env="TOY_KEY" if key else None)
+        asyncio.run(chat.probe())
+        [reply] = complete_all(chat, [ask("a")])
+    assert isinstance(reply, Reply)
+    for seen in server.seen:
+        assert seen.headers.keys() == OURS | ({"authorization"} if key else set())
+        assert seen.authorization == (f"Bearer {key}" if key else "")
+        assert seen.headers["host"] == f"127.0.0.1:{server.port}"
+        assert "private" not in "".join(seen.headers.values())
+
+
 def spent(folder: Path) -> int:
     [(n_tokens,)] = sqlite3.connect(folder / "spending.sqlite").execute(
         "SELECT sum(prompt_tokens + completion_tokens) FROM spending"

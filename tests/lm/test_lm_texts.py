@@ -101,9 +101,15 @@ def test_marked_texts_and_answers_are_given_beside_it(tiny: Folder, expected: Te
     assert (len(marks.logprobs), reply.usage.completion_tokens, other.ends[-1]) == (1, 3, 8)
 
 
-def test_a_text_too_long_is_refused(tiny: Folder) -> None:
+def test_a_text_too_long_is_a_failed_answer(tiny: Folder) -> None:
     long = replace(REQUEST, messages=(*REQUEST.messages[:1], Message("assistant", "b 1 " * 400)))
-    with pytest.raises(SettingError, match="at most 512"):
+    with pytest.raises(AnswerError, match=r"^prompt and answer take \d+ tokens, at most 512 for tiny-"):
+        asyncio.run(LocalLM(tiny, "float32").token_logprobs(long))
+
+
+def test_a_beginning_too_long_for_any_text_is_refused(tiny: Folder) -> None:
+    long = replace(REQUEST, messages=(Message("user", "b 1 " * 400), REQUEST.messages[1]))
+    with pytest.raises(SettingError, match=r"^tokens of shared messages and answer=\d+ .*at most 512 for tiny-"):
         asyncio.run(LocalLM(tiny, "float32").token_logprobs(long))
 
 

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from latentese.errors import AnswerError
-from latentese.lm.together import answer_all
+from latentese.lm.protocol import Reply
+from latentese.lm.together import answer_all, reply_all
+from latentese.lm.usage import SpentError, spent_on
+from latentese.records import Usage
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
@@ -34,3 +37,17 @@ def test_the_first_failure_is_raised_after_all_have_ended() -> None:
     with pytest.raises(AnswerError, match="slow failure"):
         asyncio.run(answer_all(question(*each) for each in asked))
     assert ended == ["quick failure", "slow failure", "slow answer"]
+
+
+def test_a_failure_tells_what_the_answers_beside_it_cost() -> None:
+    async def question(number: int) -> Reply:
+        if number == 1:
+            raise AnswerError("nothing")
+        if number == 2:
+            raise SpentError("something of it", Usage(0, 5))
+        return Reply("all", Usage(10, 1), "stop")
+
+    with pytest.raises(AnswerError, match=r"^nothing$") as failed:
+        asyncio.run(reply_all(question(number) for number in range(4)))
+    assert spent_on(failed.value) == Usage(20, 7)
+    assert spent_on(AnswerError("nothing")) == Usage()

@@ -10,7 +10,7 @@ import pytest
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.prompts import TranscriptPrompts
 from latentese.lm.protocol import JsonRequest, MarkRequest, Message, Reply, Request
-from latentese.lm.wire import ChatWire, CompletionWire, most_of
+from latentese.lm.wire import ChatWire, CompletionWire, most_of, most_of_answer
 from latentese.records import Usage
 
 USER = Message("user", "rivers")
@@ -128,7 +128,9 @@ def test_half_a_surrogate_pair_can_be_written_to_files() -> None:
 
 def test_estimates_are_rather_too_high() -> None:
     # 6 bytes make 2 tokens, and a message 8: "rivers" is one or two in truth.
-    assert most_of((USER,), 48) == Usage(10, 48)
+    assert most_of((USER,), 48) == most_of_answer(Request((USER,), 48)) == Usage(10, 48)
+    # 17 bytes more are 23 in all, which make 8.
+    assert most_of_answer(JsonRequest((USER,), 48, json_schema='{"type": "array"}')) == Usage(16, 48)
 
 
 @pytest.mark.parametrize(

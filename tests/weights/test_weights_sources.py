@@ -32,6 +32,18 @@ def test_a_local_model_is_known_by_its_content(tmp_path: Path) -> None:
     assert load_causal_lm(one.folder(), "bfloat16", "cpu").dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("file", ["chat_template.jinja", "merges.txt", "tokenizer.model", "generation_config.json"])
+def test_whatever_a_model_is_read_by_makes_it_another(tmp_path: Path, file: str) -> None:
+    folder = make_tiny_llama(tmp_path / "tiny")
+    names = [LocalModel(folder).name]
+    for text in ("{}", '{"a": 1}'):
+        (folder / file).write_text(text)
+        names.append(LocalModel(folder).name)
+    assert len(set(names)) == 3
+    (folder / "README.md").write_text("What a model says of itself changes no answer.")
+    assert LocalModel(folder).name == names[-1]
+
+
 def test_folders_without_a_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"no model here \(config\.json is missing\)"):
         LocalModel(tmp_path).folder()
@@ -95,7 +107,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
     environment = {**os.environ, **closed, "PYTHONPATH": "src"}
     result = subprocess.run(
-        [sys.executable, "-c", ASK_HUB], check=False, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", ASK_HUB], check=False, env=environment, capture_output=True, text=True, timeout=600
     )
     assert result.stdout.startswith(
         "nobody/nothing-here@main: not in the local hub cache, and the hub cannot be reached"

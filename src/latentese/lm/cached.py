@@ -38,12 +38,12 @@ class FullLM(Chat, Marker, TextReader, Protocol):
 
 
 class CachedChat:
-    """A chat model behind an answer store; errors are not kept, so a rerun asks again what failed."""
+    """A chat model behind an answer store; errors are not kept, so whoever asks later asks again what failed."""
 
     def __init__(self, lm: Chat, path: str | Path) -> None:
         self.inner = lm
         self._store = AnswerStore(Path(path))
-        self._under_way: dict[Question, asyncio.Future[str]] = {}
+        self._under_way: dict[Question, asyncio.Future[str | AnswerError]] = {}
         self.ledger = Ledger()
         """Requests and tokens since this object was made."""
 
@@ -87,22 +87,31 @@ class CachedChat:
             self.ledger.add_cached()
             return parse(kept)
         self._under_way[request] = asyncio.get_running_loop().create_future()
+        outcome: str | AnswerError = ""
         try:
             reply = await ask(request)
-            kept = self._store.put(model, kind, fields, canonical_json(asdict(reply)))
-        except AnswerError:
+            outcome = kept = self._store.put(model, kind, fields, canonical_json(asdict(reply)))
+        except AnswerError as error:
+            outcome = error
             self.ledger.add_failed()
             raise
         finally:
-            self._under_way.pop(request).set_result(kept or "")
+            self._under_way.pop(request).set_result(outcome)
         self.ledger.add_asked(reply.usage)
         return parse(kept)
 
     async def _same_under_way(self, request: Question) -> str | None:
-        """Wait for an identical request that is being answered; None when there is none, or it failed."""
+        """Wait for an identical request that is being answered; None when there is none, or it was given up.
+
+        Raises its AnswerError: who asks at the same time has the same answer, and a failure may cost as much as one.
+        """
         while request in self._under_way:
-            if kept := await asyncio.shield(self._under_way[request]):
-                return kept
+            outcome = await asyncio.shield(self._under_way[request])
+            if isinstance(outcome, AnswerError):
+                self.ledger.add_failed()
+                raise outcome
+            if outcome:
+                return outcome
         return None
 
 

@@ -26,6 +26,22 @@ PLAIN_TEMPLATE = (
 )
 """For base models, whose tokenizers have no template: such a model continues a transcript."""
 
+_DATE = {
+    "%Y": "2024", "%y": "24", "%m": "07", "%b": "Jul", "%B": "July", "%d": "26", "%-d": "26", "%a": "Fri",
+    "%A": "Friday", "%H": "00", "%M": "00", "%S": "00",
+}  # fmt: skip
+# Templates such as Llama 3.2's write what day it is, but an answer must not depend on the day it is asked. This macro
+# hides the function that tells them, and gives the date that Llama's template has where there is no such function. (An
+# argument of apply_chat_template cannot: a function becomes text there.) The line break goes with the block before it.
+_FIXED_DATE = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace({code!r}, {value!r})" for code, value in _DATE.items())
+    + " }}{% endmacro %}\n"
+)
+
+_ANCHORS = ("\t", "\n")
+"""Characters that hardly any token has together with what follows them."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -94,7 +110,8 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._template: str = tokenizer.chat_template or PLAIN_TEMPLATE
+        template = tokenizer.chat_template or PLAIN_TEMPLATE
+        self._template: str = _FIXED_DATE + template if "strftime_now" in template else template
 
     def prompt(self, request: Request) -> Prompt:
         """Encode a conversation up to where the answer begins."""
@@ -141,7 +158,7 @@ class ChatFormat:
 
     def first_tokens(self, candidates: Sequence[str]) -> tuple[int, ...]:
         """First token of each candidate; raises SettingError when two begin with the same token."""
-        firsts = tuple(self.encode_text(candidate)[0] for candidate in candidates)
+        firsts = tuple(self._first_token(candidate) for candidate in candidates)
         if len(set(firsts)) < len(firsts):
             raise SettingError("candidates", tuple(candidates), "texts that begin with different tokens of this model")
         return firsts
@@ -162,6 +179,18 @@ class ChatFormat:
         """Text of an answer's tokens."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def _first_token(self, candidate: str) -> int:
+        """First token of a text that goes on from another.
+
+        Alone, it begins a text, and there tokenizers such as Llama 2's put a space before it, as a token of its own.
+        """
+        for anchor in _ANCHORS:
+            encoded = self._encode_offsets(anchor + candidate)
+            behind = [(token, start) for token, start, end in encoded if end > len(anchor)]
+            if behind and behind[0][1] >= len(anchor):
+                return behind[0][0]
+        return self.encode_text(candidate)[0]
 
     def _encode_parts(
         self, around: Sequence[str], messages: Sequence[Message], n_shared: int
@@ -210,11 +239,15 @@ class ChatFormat:
         ids: list[int] = []
         n_before: dict[int, int] = {}
         for low, high in zip((0, *cuts), cuts, strict=False):
-            encoded = self._tokenizer(
-                text[low:high], add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-            )
-            for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            for token, _, end in self._encode_offsets(text[low:high]):
                 ids.append(token)
                 n_before[low + end] = len(ids)
             n_before[high] = len(ids)
         return ids, n_before
+
+    def _encode_offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """Encode text as `encode_text` does, with the character offsets at which each token begins and ends."""
+        encoded = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        return [(token, *span) for token, span in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]

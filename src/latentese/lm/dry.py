@@ -20,7 +20,7 @@ from latentese.lm.protocol import (
     TextRequest,
 )
 from latentese.lm.served import ServedChat, ServedLM
-from latentese.lm.wire import most_of
+from latentese.lm.wire import most_of, most_of_answer
 from latentese.records import Usage
 from latentese.store.files import sha256_json
 
@@ -79,17 +79,14 @@ class DryChat:
     async def complete(self, request: Request) -> Reply:
         """Answer, and count the question unless its answer is kept."""
         kept = self._lm.kept(request)
-        self._count(request, request.max_tokens, 0 if kept else 1)
+        self._count(request, most_of_answer(request), 0 if kept else 1)
         return kept or Reply(_guessed_text(request), Usage(), "stop")
 
-    def _count(
-        self, request: Question, max_tokens: int, n_requests: int, read: tuple[Message, ...] | None = None
-    ) -> None:
+    def _count(self, request: Question, each: Usage, n_requests: int) -> None:
         if not n_requests or request in self._counted:
             self._estimate.n_kept += 1
             return
         self._counted.add(request)
-        each = most_of(read or request.messages, max_tokens)
         self._estimate.add(n_requests, each, self._price.of(each) if self._price else None)
 
 
@@ -105,7 +102,7 @@ class DryLM(DryChat):
         kept = self._reader.kept_marks(request)
         served = self._reader.inner
         n_requests = served.n_requests(request) if isinstance(served, ServedLM) else 1
-        self._count(request, 1, 0 if kept else n_requests)
+        self._count(request, most_of(request.messages, 1), 0 if kept else n_requests)
         return kept or MarkReply(_guessed_rows(request), Usage())
 
     async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
@@ -115,13 +112,13 @@ class DryLM(DryChat):
         kept = self._reader.kept_marks(request)
         # The text, and as messages of their own what its forks say.
         read = (*request.messages, *(Message("assistant", answer) for answer in request.answers))
-        self._count(request, 1, 0 if kept else 1, read)
+        self._count(request, most_of(read, 1), 0 if kept else 1)
         return kept or MarkReply(_guessed_rows(request), Usage())
 
     async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Answer, and count the question unless its answer is kept."""
         kept = self._reader.kept_text(request)
-        self._count(request, 1, 0 if kept else 1)
+        self._count(request, most_of(request.messages, 1), 0 if kept else 1)
         n_characters = len(request.messages[-1].content)
         guessed = _generator(request).uniform(-9, -1, n_characters)
         return kept or TextReply(tuple(range(1, n_characters + 1)), tuple(map(float, guessed)), Usage())

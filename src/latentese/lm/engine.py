@@ -54,7 +54,9 @@ class Engine:
             if getattr(model.config, field, None) not in (None, 1.0):
                 raise SettingError("lm.source", model.config.model_type, f"a model without {field}")
         self._body = model.base_model
-        self._head: Tensor = model.get_output_embeddings().weight
+        head = model.get_output_embeddings()
+        self._head: Tensor = head.weight
+        self._bias: Tensor | None = getattr(head, "bias", None)
         self.max_tokens = _longest(model.config)
         self._prefixes: OrderedDict[tuple[int, ...], KV] = OrderedDict()
 
@@ -96,7 +98,7 @@ class Engine:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [n, vocabulary] in float32 of hidden states [n, d_model], rounded as the model's dtype does."""
-        return torch.nn.functional.linear(hidden, self._head).float()
+        return torch.nn.functional.linear(hidden, self._head, self._bias).float()
 
     @torch.inference_mode()
     def logprobs_of(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
@@ -104,14 +106,15 @@ class Engine:
 
         The tokens' own logits are computed in float32: in bfloat16 a logit near 20 moves in steps of 1/8.
         """
-        chosen = torch.nn.functional.linear(hidden.float(), self._head[list(tokens)].float())
+        chosen = torch.nn.functional.linear(hidden.float(), *self._head_of(tokens))
         return chosen - self.logits(hidden).logsumexp(-1, keepdim=True)
 
     @torch.inference_mode()
     def logprobs_of_each(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
         """Log-probabilities [n] of one token after each of n hidden states [n, d_model], as `logprobs_of` does."""
-        chosen = (hidden.float() * self._head[list(tokens)].float()).sum(-1)
-        return chosen - self.logits(hidden).logsumexp(-1)
+        weights, bias = self._head_of(tokens)
+        chosen = (hidden.float() * weights).sum(-1)
+        return (chosen if bias is None else chosen + bias) - self.logits(hidden).logsumexp(-1)
 
     @torch.inference_mode()
     def decode_step(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
@@ -126,6 +129,11 @@ class Engine:
         ).last_hidden_state
         rows.position += rows.busy
         return self.logits(hidden[:, 0])
+
+    def _head_of(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Weights [n_tokens, d_model] and bias [n_tokens], if there is one, of some tokens' logits in float32."""
+        rows = list(tokens)
+        return self._head[rows].float(), None if self._bias is None else self._bias[rows].float()
 
     def _mask(self, sees: Tensor) -> Tensor:
         """Tell the model's attention what each token sees; others than sdpa add what they are given to their scores."""

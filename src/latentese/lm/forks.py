@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from latentese.lm.protocol import ForkRequest, Marker, MarkReply
-from latentese.lm.together import answer_all
+from latentese.lm.together import reply_all
 from latentese.records import Usage
 
 
@@ -27,6 +27,6 @@ async def forked_logprobs(marker: Marker, request: ForkRequest) -> MarkReply:
 
 async def logprobs_one_by_one(marker: Marker, request: ForkRequest) -> MarkReply:
     """Ask about each fork alone; one without an answer fails them all, yet a cached model keeps the others' answers."""
-    replies = await answer_all(marker.next_token_logprobs(one) for one in request.alone)
+    replies = await reply_all(marker.next_token_logprobs(one) for one in request.alone)
     rows = tuple(row for reply in replies for row in reply.logprobs)
     return MarkReply(rows, sum((reply.usage for reply in replies), Usage()))

@@ -11,10 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
-from latentese.errors import SettingError
+from latentese.errors import AnswerError, SettingError
 from latentese.lm.chat_format import ChatFormat, ForkedPrompt, MarkedPrompt, Prompt, TextPrompt
 from latentese.lm.decoding import Decoder
 from latentese.lm.engine import Engine
@@ -22,6 +21,7 @@ from latentese.lm.guides import Guides
 from latentese.lm.protocol import ForkRequest, MarkReply, MarkRequest, Reply, Request, TextReply, TextRequest
 from latentese.lm.sampling import Answer
 from latentese.records import Usage
+from latentese.weights.devices import definite_dtype
 from latentese.weights.load import load_causal_lm, load_tokenizer
 from latentese.weights.source import ModelSource
 
@@ -115,7 +115,7 @@ class LocalLM:
         if n_rows < 1:
             raise SettingError("n_rows", n_rows, "at least 1")
         self._source = source
-        self._dtype = native_dtype() if dtype == "auto" else dtype
+        self._dtype = definite_dtype(dtype, device)
         self._device = device
         self._n_rows = n_rows
         self._chats: list[_Chat] = []
@@ -131,41 +131,45 @@ class LocalLM:
     async def complete(self, request: Request) -> Reply:
         """Answer a request, held to its schema if it has one.
 
-        Raises SettingError when prompt and answer do not fit into the model, and for a schema it cannot be held to.
+        Raises AnswerError when prompt and answer do not fit into the model; SettingError when the shared messages and
+        the answer alone do not, and for a schema that the answer cannot be held to.
         """
         loaded = self._loaded()
         prompt = loaded.format.prompt(request)
+        self._check_length(len(prompt.shared) + request.max_tokens, len(prompt.own))
         n_tokens = len(prompt.shared) + len(prompt.own) + request.max_tokens
-        self._check_length(n_tokens)
         n_slots = math.ceil(n_tokens / SLOTS_STEP) * SLOTS_STEP
         chat = _Chat(loaded.answer(request), prompt, n_slots, asyncio.get_running_loop().create_future())
         self._chats.append(chat)
         return await self._answered(chat.reply)
 
     async def next_token_logprobs(self, request: MarkRequest) -> MarkReply:
-        """Read a marked text; raises SettingError for candidates that share a first token, or a text too long."""
+        """Read a marked text.
+
+        Raises SettingError for candidates that share a first token, and what `complete` does for a text too long.
+        """
         loaded = self._loaded()
         prompt = loaded.format.marked(request)
-        self._check_length(len(prompt.shared) + len(prompt.own))
+        self._check_length(len(prompt.shared), len(prompt.own))
         candidates = loaded.format.first_tokens(request.candidates)
         marks = _Marks(prompt, candidates, asyncio.get_running_loop().create_future())
         self._texts.append(marks)
         return await self._answered(marks.reply)
 
     async def forked_logprobs(self, request: ForkRequest) -> MarkReply:
-        """Read a text once and all its forks; raises SettingError as `next_token_logprobs` does."""
+        """Read a text once and all its forks; raises what `next_token_logprobs` does."""
         loaded = self._loaded()
         prompt = loaded.format.forked(request)
-        self._check_length(prompt.n_longest)
+        self._check_length(len(prompt.shared), prompt.n_longest - len(prompt.shared))
         candidates = loaded.format.first_tokens(request.candidates)
         forks = _Forks(prompt, candidates, asyncio.get_running_loop().create_future())
         self._texts.append(forks)
         return await self._answered(forks.reply)
 
     async def token_logprobs(self, request: TextRequest) -> TextReply:
-        """Read a text; raises SettingError for a text too long."""
+        """Read a text; raises what `complete` does for one too long."""
         prompt = self._loaded().format.text(request)
-        self._check_length(len(prompt.shared) + len(prompt.own))
+        self._check_length(len(prompt.shared), len(prompt.own))
         text = _Text(prompt, asyncio.get_running_loop().create_future())
         self._texts.append(text)
         return await self._answered(text.reply)
@@ -173,10 +177,18 @@ class LocalLM:
     def _loaded(self) -> Loaded:
         return load_local(str(self._source.folder()), self._dtype, self._device)
 
-    def _check_length(self, n_tokens: int) -> None:
+    def _check_length(self, n_common: int, n_own: int) -> None:
+        """Refuse what the model cannot read: one long text is a failed answer, what all have in common a wrong setting.
+
+        n_common: tokens of the shared messages and of the longest answer.
+        """
         longest = self._loaded().engine.max_tokens
-        if n_tokens > longest:
-            raise SettingError("prompt and answer tokens", n_tokens, f"at most {longest} for {self._source.name}")
+        if n_common > longest:
+            allowed = f"at most {longest} for {self._source.name}"
+            raise SettingError("tokens of shared messages and answer", n_common, allowed)
+        if n_common + n_own > longest:
+            n_tokens = n_common + n_own
+            raise AnswerError(f"prompt and answer take {n_tokens} tokens, at most {longest} for {self._source.name}")
 
     async def _answered(self, reply: asyncio.Future[Answered]) -> Answered:
         """Wait for an answer, with a worker running in this event loop."""
@@ -264,13 +276,6 @@ def load_local(folder: str, dtype: str, device: str) -> Loaded:
 
 def _mark_reply(logprobs: Tensor, n_read: int) -> MarkReply:
     return MarkReply(tuple(tuple(row) for row in logprobs.tolist()), Usage(n_read))
-
-
-def native_dtype() -> str:
-    """bfloat16 where the processor multiplies it natively, else float32."""
-    # torch 2.6 to 2.13 have these two; the public `get_capabilities` came later than 2.6.
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if native else "float32"
 
 
 def _end_ids(configured: int | list[int] | None) -> frozenset[int]:

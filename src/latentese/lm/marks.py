@@ -1,7 +1,8 @@
 """How log-probabilities inside a given text are had from a server: three ways, as servers differ in what they give.
 
 A server lists the likeliest tokens of each place only. A candidate that is not listed has an unknown, lower
-log-probability: the answer then fails, unless `floor_unlisted` takes the lowest that is listed, which is too high.
+log-probability: the answer then fails, unless `floor_unlisted` takes the lowest that is listed, which is too high. (The
+token that stands in the text is listed however unlikely it is, and does not count.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.offsets import token_ends
-from latentese.lm.places import Place, Top, read_places, read_prompt_places
+from latentese.lm.places import Place, read_places, read_prompt_places
 from latentese.lm.prompts import MarkedPrompt
 from latentese.lm.together import answer_all
 
@@ -37,7 +38,7 @@ class MarkReading(Protocol):
         """How many requests a text takes, when every mark is where a token of the server ends."""
         ...
 
-    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+    async def places(self, prompt: MarkedPrompt, ask: Ask) -> list[Place]:
         """Read what may follow each mark; raises AnswerError when the server does not tell."""
         ...
 
@@ -71,15 +72,15 @@ class NextToken:
         """One per mark."""
         return n_marks
 
-    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+    async def places(self, prompt: MarkedPrompt, ask: Ask) -> list[Place]:
         """Ask at each mark, all at once."""
-        return await answer_all(self.top(prompt, mark, ask) for mark in prompt.marks)
+        return await answer_all(self.place(prompt, mark, ask) for mark in prompt.marks)
 
     async def prompt_places(self, prompt: str | list[int], ask: Ask) -> list[Place]:
         """Raise SettingError: a server that lists the likeliest tokens only knows nothing of the one that is there."""
         raise SettingError("marks", "NextToken", "Echo or PromptLogprobs, to read how likely a text is")
 
-    async def top(self, prompt: MarkedPrompt, mark: int, ask: Ask) -> Top:
+    async def place(self, prompt: MarkedPrompt, mark: int, ask: Ask) -> Place:
         """Ask at one mark."""
         fields: dict[str, Any] = {"prompt": prompt.up_to(mark), "logprobs": self.n_logprobs}
         if self.ids_field and prompt.candidate_ids:
@@ -87,7 +88,7 @@ class NextToken:
         places = read_places((await ask(fields)).get("logprobs"))
         if len(places) != 1 or not places[0].top:
             raise AnswerError(f"log-probabilities of {len(places)} tokens, expected 1")
-        return places[0].top
+        return places[0]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Echo:
         """One in all."""
         return 1
 
-    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+    async def places(self, prompt: MarkedPrompt, ask: Ask) -> list[Place]:
         """Ask once."""
         places = await self.prompt_places(prompt.prompt, ask)
         return await _at_marks(places, prompt, ask, NextToken(self.n_logprobs))
@@ -146,7 +147,7 @@ class PromptLogprobs:
         """One in all."""
         return 1
 
-    async def tops(self, prompt: MarkedPrompt, ask: Ask) -> list[Top]:
+    async def places(self, prompt: MarkedPrompt, ask: Ask) -> list[Place]:
         """Ask once."""
         places = await self.prompt_places(prompt.prompt, ask)
         return await _at_marks(places, prompt, ask, NextToken(self.n_logprobs))
@@ -158,30 +159,32 @@ class PromptLogprobs:
         return [*read_prompt_places(choice.get("prompt_logprobs")), *read_places(choice.get("logprobs"))]
 
 
-def candidate_logprobs(top: Top, prompt: MarkedPrompt, floor_unlisted: bool) -> tuple[float, ...]:
+def candidate_logprobs(place: Place, prompt: MarkedPrompt, floor_unlisted: bool) -> tuple[float, ...]:
     """Look up each candidate's log-probability; raises AnswerError for one that is not listed."""
+    top = place.top or {}
     ids = prompt.candidate_ids or (-1,) * len(prompt.candidates)
     values = []
     for text, token in zip(prompt.candidates, ids, strict=True):
         value = top.get(token) if token in top else top.get(text)
         if value is None and floor_unlisted:
-            value = min(top.values())
+            value = place.floor
         if value is None:
             raise AnswerError(f"{text!r} is not among the tokens that the server lists: raise n_logprobs")
         values.append(value)
     return tuple(values)
 
 
-async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alone: NextToken) -> list[Top]:
-    """Pick what may follow each mark from the places of a prompt and of one token after it.
+async def _at_marks(places: Sequence[Place], prompt: MarkedPrompt, ask: Ask, alone: NextToken) -> list[Place]:
+    """Pick what follows each mark from the places of a prompt and of one token after it.
 
     A mark inside a token of the server is asked about alone.
     """
     number_at = _numbers_at(places, prompt)
-    tops = [places[number_at[mark]].top if mark in number_at else None for mark in prompt.marks]
-    alone_at = [mark for mark, top in zip(prompt.marks, tops, strict=True) if not top]
-    left = iter(await answer_all(alone.top(prompt, mark, ask) for mark in alone_at))
-    return [top or next(left) for top in tops]
+    found = {mark: places[number_at[mark]] for mark in prompt.marks if mark in number_at}
+    alone_at = [mark for mark in prompt.marks if mark not in found or not found[mark].top]
+    left = await answer_all(alone.place(prompt, mark, ask) for mark in alone_at)
+    found |= dict(zip(alone_at, left, strict=True))
+    return [found[mark] for mark in prompt.marks]
 
 
 def _numbers_at(places: Sequence[Place], prompt: MarkedPrompt) -> Mapping[int, int]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from latentese.lm.endpoint import Endpoint
 
-_NO_KEY = "none"
-"""What is sent to a server that wants no key: the package insists on one."""
+_NOT_SENT = "none"
+"""The package insists on a key: the one that is sent is put in its place last."""
 
 
 class AttemptError(Exception):
@@ -45,9 +45,11 @@ class Connection:
 
         self._endpoint = endpoint
         # A proxy named by the environment must not carry off what stays on this machine.
-        http = DefaultAsyncHttpxClient(trust_env=not endpoint.is_loopback, follow_redirects=False)
+        http = DefaultAsyncHttpxClient(
+            trust_env=not endpoint.is_loopback, follow_redirects=False, event_hooks={"request": [self._write_headers]}
+        )
         self._client = AsyncOpenAI(
-            api_key=endpoint.key() or _NO_KEY,
+            api_key=_NOT_SENT,
             base_url=endpoint.base_url,
             timeout=endpoint.timeout_seconds,
             max_retries=0,
@@ -65,6 +67,24 @@ class Connection:
     async def close(self) -> None:
         """Close all its sockets."""
         await self._client.close()
+
+    async def _write_headers(self, request: Any) -> None:
+        """Write all headers of an `httpx` request anew, from the configuration alone.
+
+        The package adds what it finds in the environment: OPENAI_ORG_ID, OPENAI_PROJECT_ID, and any header that
+        OPENAI_CUSTOM_HEADERS names, another server's key included.
+        """
+        headers = {
+            "Host": request.url.netloc.decode("ascii"),
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(request.content)),
+            "User-Agent": self._client.user_agent,
+        }
+        if key := self._endpoint.key():
+            headers["Authorization"] = f"Bearer {key}"
+        request.headers = type(request.headers)(headers)
 
     async def _attempt(self, path: str, body: Mapping[str, Any] | None) -> str:
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError

@@ -102,17 +102,17 @@ class Pacer:
         self._not_before = max(self._not_before, self._clock() + seconds)
 
     async def back_off(self, failure: AttemptError, n_failed: int) -> bool:
-        """Wait after the `n_failed`-th failure of a request; False, at once, when another attempt makes no sense."""
-        limits = self.limits
-        if not failure.may_pass or n_failed >= limits.n_attempts:
+        """Wait after the `n_failed`-th failure of a request; False, at once, when another attempt makes no sense.
+
+        What the server asks for beyond that, `turn` waits for.
+        """
+        limits, wanted = self.limits, failure.retry_after or 0.0
+        if not failure.may_pass or n_failed >= limits.n_attempts or wanted > limits.longest_wait_seconds:
             return False
-        if not failure.retry_after:  # a server that says 0 is no less busy: all would come back at once
-            longest = min(limits.longest_wait_seconds, limits.first_wait_seconds * 2.0 ** (n_failed - 1))
-            await self._sleep(longest * (1 - self._chance() / 2))
-            return True
-        if failure.retry_after > limits.longest_wait_seconds:
-            return False
-        self.hold(failure.retry_after)
+        self.hold(wanted)
+        # A server that asks for next to nothing is no less busy: all attempts would be spent in a moment.
+        longest = min(limits.longest_wait_seconds, limits.first_wait_seconds * 2.0 ** (n_failed - 1))
+        await self._sleep(longest * (1 - self._chance() / 2))
         return True
 
     def _wait(self, n_tokens: int) -> float:

@@ -24,6 +24,16 @@ class Place(NamedTuple):
     logprob: float | None = None
     """Of the token itself, where the server tells it."""
 
+    @property
+    def floor(self) -> float | None:
+        """What a token that is not listed has at most: the lowest of those listed for being likely.
+
+        The token that is there is listed too, however unlikely, so it is no bound; nor would its rank tell in OpenAI's
+        lists, where tokens of the same text are one.
+        """
+        listed = (self.top or {}).values()
+        return min([logprob for logprob in listed if logprob != self.logprob] or listed, default=None)
+
 
 def read_places(logprobs: object) -> list[Place]:
     """Read `logprobs` of a choice: in lists per field (OpenAI, vLLM), or as a list of tokens (llama.cpp, chat)."""

@@ -55,6 +55,8 @@ class Request:
             raise SettingError("temperature", self.temperature, "0 (greedy) or more")
         if self.messages[-1] == Message("assistant", ""):
             raise SettingError("messages", self.messages[-1], "leave an empty assistant prefix out")
+        # 1 and 1.0 are equal, as are 0.0 and -0.0, yet not in the JSON under whose hash an answer is kept and sampled.
+        object.__setattr__(self, "temperature", float(self.temperature) + 0.0)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,13 @@ from latentese.errors import AnswerError, SettingError
 from latentese.lm.asking import Answered, Asker
 from latentese.lm.budget import Budget, Price
 from latentese.lm.endpoint import Endpoint
-from latentese.lm.marks import MarkReading, candidate_logprobs
+from latentese.lm.marks import MarkReading, NextToken, candidate_logprobs
 from latentese.lm.pacing import Limits, Pacer
 from latentese.lm.places import text_logprobs
 from latentese.lm.prompts import Prompts, TranscriptPrompts
 from latentese.lm.protocol import MarkReply, MarkRequest, Message, Reply, Request, TextReply, TextRequest
-from latentese.lm.usage import Meter
-from latentese.lm.wire import CompletionWire, Wire, most_of, only_choice
+from latentese.lm.usage import Meter, SpentError
+from latentese.lm.wire import CompletionWire, Wire, most_of, most_of_answer, only_choice
 from latentese.records import Usage
 from latentese.store.files import sha256_json
 
@@ -58,10 +59,9 @@ class ServedChat:
 
     async def complete(self, request: Request) -> Reply:
         """Ask for an answer."""
-        answered = await self._ask(
-            self._wire.path, self._wire.body(request), most_of(request.messages, request.max_tokens)
-        )
-        return self._wire.read(answered.body, answered.usage, request)
+        answered = await self._ask(self._wire.path, self._wire.body(request), most_of_answer(request))
+        with _paid([answered]):
+            return self._wire.read(answered.body, answered.usage, request)
 
     async def probe(self) -> None:
         """Ask the server for its models, which costs nothing; raises LatenteseError when it does not answer."""
@@ -92,6 +92,9 @@ class ServedLM(ServedChat):
         super().__init__(endpoint, wire, budget, limits)
         self._marks = marks
         self._prompts = prompts or TranscriptPrompts()
+        if isinstance(marks, NextToken) and marks.ids_field and isinstance(self._prompts, TranscriptPrompts):
+            allowed = "null, or prompts=TokenPrompts: a transcript knows no ids of tokens"
+            raise SettingError("marks.ids_field", marks.ids_field, allowed)
 
     @property
     def marks_name(self) -> str:
@@ -106,16 +109,19 @@ class ServedLM(ServedChat):
         """Read a marked text, in one request or in one per mark, as the server allows."""
         prompt = self._prompts.marked(request)
         asked: list[Answered] = []
-        tops = await self._marks.tops(prompt, partial(self._complete_one, most_of(request.messages, 1), asked))
-        logprobs = tuple(candidate_logprobs(top, prompt, self._marks.floor_unlisted) for top in tops)
+        with _paid(asked):
+            ask = partial(self._complete_one, most_of(request.messages, 1), asked)
+            places = await self._marks.places(prompt, ask)
+            logprobs = tuple(candidate_logprobs(place, prompt, self._marks.floor_unlisted) for place in places)
         return MarkReply(logprobs, _total(asked))
 
     async def token_logprobs(self, request: TextRequest) -> TextReply:
         """Read a text in one request; raises SettingError when texts are read in a way that does not tell."""
         prompt = self._prompts.text(request)
         asked: list[Answered] = []
-        ask = partial(self._complete_one, most_of(request.messages, 1), asked)
-        ends, logprobs = text_logprobs(await self._marks.prompt_places(prompt.prompt, ask), prompt)
+        with _paid(asked):
+            ask = partial(self._complete_one, most_of(request.messages, 1), asked)
+            ends, logprobs = text_logprobs(await self._marks.prompt_places(prompt.prompt, ask), prompt)
         return TextReply(ends, logprobs, _total(asked))
 
     async def probe(self) -> None:
@@ -123,7 +129,7 @@ class ServedLM(ServedChat):
         await super().probe()
         try:
             ask = partial(self._complete_one, most_of(_TRIAL.messages, 1), [])
-            await self._marks.tops(self._prompts.marked(_TRIAL), ask)
+            await self._marks.places(self._prompts.marked(_TRIAL), ask)
         except AnswerError as error:
             raise SettingError("marks", self._marks.settings["reading"], f"what the server can do ({error})") from None
 
@@ -132,6 +138,15 @@ class ServedLM(ServedChat):
         answered = await self._ask(CompletionWire.path, {"max_tokens": 1, "temperature": 0.0, **fields}, most)
         asked.append(answered)
         return only_choice(answered.body)
+
+
+@contextmanager
+def _paid(asked: list[Answered]) -> Iterator[None]:
+    """Have an AnswerError tell what was answered before it."""
+    try:
+        yield
+    except AnswerError as error:
+        raise SpentError(str(error), _total(asked)) from error
 
 
 def _total(asked: list[Answered]) -> Usage:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from latentese.errors import AnswerError
 from latentese.records import Usage
+
+
+class SpentError(AnswerError):
+    """No usable answer, although something was answered and paid for: `usage`."""
+
+    def __init__(self, problem: str, usage: Usage) -> None:
+        super().__init__(problem)
+        self.usage = usage
+
+
+def spent_on(failure: AnswerError) -> Usage:
+    """Return what was paid before a question failed, as far as the failure tells."""
+    return failure.usage if isinstance(failure, SpentError) else Usage()
 
 
 @dataclass

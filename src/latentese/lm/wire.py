@@ -127,9 +127,16 @@ def only_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return choices[0]
 
 
-def most_of(messages: tuple[Message, ...], max_tokens: int) -> Usage:
+def most_of_answer(request: Request) -> Usage:
+    """Estimate what an answer costs at most, with the schema that a server may have the model read."""
+    schema = request.json_schema if isinstance(request, JsonRequest) else ""
+    return most_of(request.messages, request.max_tokens, schema)
+
+
+def most_of(messages: tuple[Message, ...], max_tokens: int, json_schema: str = "") -> Usage:
     """Estimate what a request costs at most, before a tokenizer has seen it: rather too much than too little."""
-    n_bytes = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
+    texts = (*(message.content for message in messages), json_schema)
+    n_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts)
     n_prompt = math.ceil(n_bytes / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(messages)
     return Usage(n_prompt, max_tokens)
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Marker, MarkRequest
-from latentese.lm.together import answer_all
+from latentese.lm.together import reply_all
+from latentese.lm.usage import spent_on
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
 from latentese.simulators.base import require_probabilities
@@ -55,11 +56,11 @@ class AllAtOnceSimulator:
         requests = [_request(text, context, shown) for text in (explanation, NO_EXPLANATION)]
         usage = Usage()
         try:
-            replies = await answer_all(self.marker.next_token_logprobs(request) for request in requests)
+            replies = await reply_all(self.marker.next_token_logprobs(request) for request in requests)
             usage = replies[0].usage + replies[1].usage
             told, untold = (log_expected_digits(reply.logprobs, len(asked)) for reply in replies)
         except AnswerError as error:
-            return Simulation(context.context, None, str(error), usage)
+            return Simulation(context.context, None, str(error), usage + spent_on(error))
         gains = np.round(np.maximum(told - untold, 0.0), 6)
         expected = spread_over_tokens(dict(zip(asked, map(float, gains), strict=True)), context)
         return Simulation(context.context, expected, usage=usage)

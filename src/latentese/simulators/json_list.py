@@ -10,6 +10,7 @@ from typing import Any
 
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import Chat, JsonRequest, Message
+from latentese.lm.usage import spent_on
 from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
@@ -80,7 +81,7 @@ class JsonSimulator:
                 raise AnswerError("the answer was cut before its end")
             activations = read_activations(reply.text, list(lines.values()))
         except AnswerError as error:
-            return Simulation(context.context, None, str(error), usage)
+            return Simulation(context.context, None, str(error), usage + spent_on(error))
         told = {position: activations.get(line, 0.0) for position, line in counted.items()}
         return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from latentese.errors import AnswerError
 from latentese.lm.protocol import Message, TextReader, TextReply, TextRequest
-from latentese.lm.together import answer_all
+from latentese.lm.together import reply_all
+from latentese.lm.usage import spent_on
 from latentese.lm.visible import one_line
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.base import require_probabilities
@@ -54,11 +55,11 @@ class LogprobGainSimulator:
             return Simulation(context.context, (0.0,) * len(context.tokens))
         usage = Usage()
         try:
-            replies = await answer_all(self._read(beginning, context) for beginning in (told, UNTOLD))
+            replies = await reply_all(self._read(beginning, context) for beginning in (told, UNTOLD))
             usage = replies[0].usage + replies[1].usage
             with_it, without = (per_character(reply, len(context.text)) for reply in replies)
         except AnswerError as error:
-            return Simulation(context.context, None, str(error), usage)
+            return Simulation(context.context, None, str(error), usage + spent_on(error))
         gains = np.round(np.maximum(per_token(with_it - without, context.tokens), 0.0), 6)
         counted = np.where(context.keep, gains, 0.0)
         return Simulation(context.context, tuple(map(float, counted)), usage=usage)

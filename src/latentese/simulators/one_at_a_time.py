@@ -11,6 +11,7 @@ import numpy as np
 from latentese.errors import AnswerError
 from latentese.lm.forks import forked_logprobs
 from latentese.lm.protocol import ForkRequest, Marker, Message
+from latentese.lm.usage import spent_on
 from latentese.lm.visible import one_line, visible
 from latentese.records import Context, Explanation, Simulation, Usage
 from latentese.simulators.alignment import spread_over_tokens
@@ -68,7 +69,7 @@ class OneAtATimeSimulator:
             usage = reply.usage
             expected = expected_digits(reply.logprobs, len(asked))
         except AnswerError as error:
-            return Simulation(context.context, None, str(error), usage)
+            return Simulation(context.context, None, str(error), usage + spent_on(error))
         told = dict(zip(asked, map(float, expected), strict=True))
         return Simulation(context.context, spread_over_tokens(told, context), usage=usage)
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentese.errors import AssetError
-
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")  # no pickles
+from latentese.weights.source import MODEL_FILES
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class HubModel:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         try:
-            folder = Path(snapshot_download(self.id, revision=self.revision, allow_patterns=list(_FILES)))
+            folder = Path(snapshot_download(self.id, revision=self.revision, allow_patterns=list(MODEL_FILES)))
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             raise AssetError(f"{self.name}: {_reason(error)}") from error
         if not any(folder.glob("*.safetensors")):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latentese.errors import AssetError
 from latentese.store.files import sha256_file, sha256_json
+from latentese.weights.source import MODEL_FILES
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class LocalModel:
     def name(self) -> str:
         """Folder name and hash of its files."""
         folder = self.folder()
-        kinds = ("*.json", "*.safetensors")
-        files = {path.name: sha256_file(path) for kind in kinds for path in folder.glob(kind)}
+        files = {path.name: sha256_file(path) for kind in MODEL_FILES for path in folder.glob(kind)}
         return f"{folder.resolve().name}@{sha256_json(files)[:12]}"
 
     def folder(self) -> Path:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+"""What a model's folder is read by, and so all that may change its answers. No pickles."""
+
 
 class ModelSource(Protocol):
     """A model that can be brought to a local folder."""

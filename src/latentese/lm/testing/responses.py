@@ -55,7 +55,7 @@ def _lists(model: Completions, done: Completed, places: range, n_listed: int) ->
     ids = (*done.prompt_ids, *done.answer_ids)
     tokens = [model.text_of(ids[i]) for i in places]
     tops = [
-        {model.text_of(token): float(done.logprobs[i, token]) for token in reversed(_likeliest(done, i, n_listed))}
+        {model.text_of(token): float(done.logprobs[i, token]) for token in reversed(_listed(done, i, n_listed))}
         for i in places
     ]
     own = [float(done.logprobs[i, ids[i]]) for i in places]
@@ -82,11 +82,16 @@ def _entry(model: Completions, done: Completed, i: int, token: int) -> dict[str,
 
 def _by_id(model: Completions, done: Completed, i: int, n_listed: int) -> dict[str, Any]:
     """One token of a prompt as vLLM lists it: itself first, then the likeliest."""
-    listed = dict.fromkeys([done.prompt_ids[i], *_likeliest(done, i, n_listed)])
     return {
         str(token): {"logprob": float(done.logprobs[i, token]), "decoded_token": model.text_of(token)}
-        for token in listed
+        for token in _listed(done, i, n_listed)
     }
+
+
+def _listed(done: Completed, i: int, n_listed: int) -> list[int]:
+    """Token at a place, and the likeliest there, as OpenAI and vLLM list them."""
+    token = (*done.prompt_ids, *done.answer_ids)[i]
+    return list(dict.fromkeys([token, *_likeliest(done, i, n_listed)]))
 
 
 def _likeliest(done: Completed, i: int, n_listed: int) -> list[int]:

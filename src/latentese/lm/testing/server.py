@@ -28,6 +28,8 @@ class Seen(NamedTuple):
     authorization: str
     at: float
     """Monotonic clock, in seconds."""
+    headers: Mapping[str, str]
+    """All of them, by names in lower case."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class LoopbackServer:
         fields = json.loads(raw) if raw else {}
         authorization = handler.headers.get("Authorization", "")
         with self._lock:
-            self.seen.append(Seen(handler.path, fields, authorization, time.monotonic()))
+            headers = {name.lower(): value for name, value in handler.headers.items()}
+            self.seen.append(Seen(handler.path, fields, authorization, time.monotonic(), headers))
             self._n_under_way += 1
             self.most_at_once = max(self.most_at_once, self._n_under_way)
             fault = self.faults.draw(raw) if self.faults and raw else None
