@@ -200,6 +200,8 @@ def test_top_and_random_examples_are_chosen_by_default(study: PlantedStudy) -> N
         ({"calibrations": ["cubic"]}, r"scorers\.ablation\.calibrations"),
         ({"calibrations": []}, r"scorers\.ablation\.calibrations"),
         ({"batch_contexts": 0}, r"scorers\.ablation\.batch_contexts"),
+        ({"examples": KindCounts(quantile=3, near_miss=0)}, r"scorers\.ablation\.examples\.quantile=3"),
+        ({"examples": KindCounts(quantile=0, near_miss=2)}, r"scorers\.ablation\.examples\.near_miss=2"),
     ],
 )
 def test_bad_settings_stop_at_once(fields: dict[str, Any], named: str) -> None:

@@ -126,6 +126,38 @@ def test_a_fuzzed_text_holds_the_marks_that_were_meant_and_no_others(tokens: lis
     assert text.endswith("<<boat>>")
 
 
+SPLIT = ("x", "日", "", " boat", " cow")
+"""Token 2 is the rest of the character in token 1."""
+
+
+@pytest.mark.parametrize(
+    ("acts", "text"),
+    [
+        ((0.0, 0.0, 5.0, 0.0, 0.0), "x<<日>> boat cow"),
+        ((0.0, 4.0, 5.0, 3.0, 0.0), "x<<日>><< boat>> cow"),  # both parts are one mark
+        ((0.0, 1.0, 0.0, 5.0, 0.0), "x日<< boat>> cow"),  # weaker than .4 of the largest
+    ],
+)
+def test_the_rest_of_a_split_character_is_marked_where_the_character_is(acts: tuple[float, ...], text: str) -> None:
+    context = Context(7, SPLIT, (False, *(True,) * 4), 7, "toy", "test")
+    assert mark(Example(1, context, "top", acts), True, 0.4, 0) == (text, True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_character_on_whose_rest_the_unit_fires_is_not_silent(seed: int) -> None:
+    context = Context(7, SPLIT, (False, *(True,) * 4), 7, "toy", "test")
+    marked = mark(Example(1, context, "top", (0.0, 0.0, 5.0, 0.0, 0.0)), False, 0.4, seed)
+    assert marked in [("x日<< boat>> cow", False), ("x日 boat<< cow>>", False)]
+
+
+def test_a_character_begun_before_the_context_cannot_be_marked() -> None:
+    context = Context(7, ("", "", " boat"), (False, True, True), 7, "toy", "test")
+    unseen, seen = (Example(1, context, "top", (0.0, 5.0, act)) for act in (0.0, 1.0))
+    scorer = FuzzingScorer(WordMarker(""), examples=KindCounts(9, 9, 9, 9))
+    assert scorer.choose([unseen, seen]) == [seen]
+    assert mark(seen, True, 0.4, 0) == ("<< boat>>", True)
+
+
 def test_where_no_token_is_silent_the_marks_are_right() -> None:
     everywhere = Example(1, make_context(7, "x a b"), "top", (0.0, 1.0, 1.0))
     marked = mark(everywhere, False, 0.4, 0)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import make_tokenizer
 from toy_units import make_context, make_example, make_explanation
+from transformers import BertConfig, BertModel
 
 from latentese.errors import SettingError
+from latentese.lm.embedding import MeanPoolEmbedder
 from latentese.metrics.correlation import document_sums, pearson, token_sums
+from latentese.records import Simulation
 from latentese.scorers.simulation import SimulationScorer
 from latentese.simulators.embedding import EmbeddingSimulator
 
@@ -22,12 +28,7 @@ class TwoDimensions:
 
     name = "plane"
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        self.asked += texts
-        await asyncio.sleep(0)
         return np.array([DIRECTIONS.get(text, (0, -1)) for text in texts], dtype=np.float32)
 
 
@@ -46,17 +47,55 @@ def test_the_nearest_phrase_counts() -> None:
     assert expected("boats, cows", "boat ship cow shore") == pytest.approx((1, 0.64, 1, 0))
 
 
-def test_concurrent_questions_embed_each_text_once() -> None:
-    embedder = TwoDimensions()
-    simulator = EmbeddingSimulator(embedder)
+@dataclass
+class Encoder:
+    """A tiny encoder in a folder, which every pass asks for; the first so many times it cannot be had."""
 
-    async def ask() -> None:
-        contexts = [make_context(0, "boat ship cow"), make_context(1, "cow shore boat")]
-        await asyncio.gather(*(simulator.simulate(make_explanation(text), contexts) for text in ("boats", "cows")))
+    path: Path
+    n_failures: int = 0
+    n_passes: int = 0
+    name: str = "tiny-bert"
 
-    asyncio.run(ask())
-    asyncio.run(ask())
-    assert sorted(embedder.asked) == ["boat", "boats", "cow", "cows", "ship", "shore"]
+    def folder(self) -> Path:
+        self.n_passes += 1
+        if self.n_passes <= self.n_failures:
+            raise OSError("the network is down")
+        return self.path
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path, tokenizer = tmp_path_factory.mktemp("bert"), make_tokenizer()
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+async def ask(simulator: EmbeddingSimulator, *texts: str) -> list[list[Simulation] | BaseException]:
+    contexts = [make_context(0, "boat ship cow"), make_context(1, "cow shore boat")]
+    asked = (simulator.simulate(make_explanation(text), contexts) for text in texts)
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def test_concurrent_questions_embed_each_text_once(encoder: Path) -> None:
+    source = Encoder(encoder)
+    simulator = EmbeddingSimulator(MeanPoolEmbedder(source))
+    first = asyncio.run(ask(simulator, "boats", "cows"))
+    assert source.n_passes == 1
+    assert asyncio.run(ask(simulator, "cows", "boats")) == first[::-1]
+    assert source.n_passes == 1
+
+
+def test_a_failure_is_told_to_all_who_asked_and_is_not_kept(encoder: Path) -> None:
+    source = Encoder(encoder, n_failures=1)
+    simulator = EmbeddingSimulator(MeanPoolEmbedder(source))
+    failed = asyncio.run(ask(simulator, "boats", "cows"))
+    assert [repr(error) for error in failed] == ["OSError('the network is down')"] * 2
+    assert source.n_passes == 1
+    found = asyncio.run(ask(simulator, "boats", "cows"))
+    assert found == asyncio.run(ask(EmbeddingSimulator(MeanPoolEmbedder(Encoder(encoder))), "boats", "cows"))
+    assert not any(isinstance(one, BaseException) for one in found)
 
 
 def test_white_space_alone_is_expected_to_be_silent() -> None:
@@ -88,7 +127,6 @@ TEXTS = (
 
 @pytest.mark.packaged
 def test_true_explanations_beat_false_ones_on_packaged_vectors() -> None:
-    from latentese.lm.embedding import MeanPoolEmbedder
     from latentese.weights.packaged import PackagedFolder
 
     source = PackagedFolder(

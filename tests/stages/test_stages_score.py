@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -22,8 +23,8 @@ from latentese.simulators.ensemble import EnsembleSimulator
 from latentese.simulators.token_table import TokenTableSimulator
 from latentese.stages.score import Judges, score
 from latentese.stages.scoring import ScoreSettings, draw_examples
-from latentese.store.artifact import open_artifact
-from latentese.store.tables import read_table
+from latentese.store.artifact import open_artifact, open_draft
+from latentese.store.tables import read_explanations, read_table, write_explanations
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +133,29 @@ def test_a_draw_of_examples_keeps_both_kinds() -> None:
         ({"splits": ("train",)}, "scoring.splits"),
         ({"limits": {"words": {"n_units": 0}}}, "n_units"),
         ({"limits": {"nobody": {"n_units": 1}}}, "scoring.limits"),
+        ({"limits": {"words": {"splits": ["tset"]}}}, r"scoring\.limits\.\*\.splits=\['tset'\].*select"),
+        ({"limits": {"words": {"splits": "test"}}}, r"scoring\.limits\.\*\.splits='test'"),
+        ({"limits": {"words": {"splits": []}}}, r"scoring\.limits\.\*\.splits=\[\]"),
+        ({"splits": ("select",), "limits": {"words": {"splits": ["test"]}}}, r"scoring\.limits\.words\.splits"),
+        ({"limits": {"words": {"explainers": []}}}, r"scoring\.limits\.\*\.explainers=\[\]"),
+        ({"limits": {"words": {"explainers": ["reeder"]}}}, r"limits\.words\.explainers=\['reeder'\].*reader, table"),
     ],
 )
 def test_bad_settings_stop_at_once(study: Study, tmp_path: Path, settings: dict[str, object], named: str) -> None:
     with pytest.raises(SettingError, match=named):
         run(study, tmp_path / "bad", ScoreSettings(**settings))  # type: ignore[arg-type]
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_limit_to_who_had_nothing_to_say_is_none_to_somebody_unknown(study: Study, tmp_path: Path) -> None:
+    source = open_artifact(study.explanations, "explanations")
+    with open_draft(tmp_path / "explanations", "explanations", {}, {"explainers": ["human", "reader"]}) as draft:
+        write_explanations(read_explanations(source.file("explanations.jsonl")), draft.path / "explanations.jsonl")
+        draft.publish({})
+    with_human = replace(study, explanations=tmp_path / "explanations")
+    settings = ScoreSettings(limits={"words": {"explainers": ["human"]}}, n_boot=10)
+    out = run(with_human, tmp_path / "scores", settings)
+    assert open_artifact(out, "scores").manifest.counts["simulators"]["words"]["n_judged"] == 0
 
 
 class FirstLetters(WordListSimulator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,25 @@ LENGTHS = (4, 8, 16, 32, 64, 128, 256)
 """Texts are padded to the next of these; longer ones are cut at the last, which is what MiniLM was trained for."""
 
 
+@dataclass
+class _Pass:
+    """What calls that come together want embedded, and why it could not be."""
+
+    texts: dict[str, None] = field(default_factory=dict)
+    error: Exception | None = None
+
+
 class MeanPoolEmbedder:
     """Mean of an encoder's last hidden states over a text's tokens, scaled to unit norm.
 
-    Every text is embedded once and kept in memory. Shapes depend on the text alone, so its vector does too.
+    Every text is embedded once and kept in memory; a failure is not kept. Shapes depend on the text alone, so its
+    vector does too.
     """
 
     def __init__(self, source: ModelSource) -> None:
         self._source = source
         self._kept: dict[str, np.ndarray] = {}
-        self._wanted: dict[str, None] = {}
+        self._next = _Pass()
 
     @property
     def name(self) -> str:
@@ -38,14 +48,29 @@ class MeanPoolEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embed each text: float32 [n_texts, d_embedding], unit norm; zeros for a text without any token."""
-        self._wanted |= dict.fromkeys(text for text in texts if text not in self._kept)
-        await asyncio.sleep(0)  # concurrent calls come together: a batch of a few texts costs as much as a full one
-        if self._wanted:
-            wanted, self._wanted = list(self._wanted), {}
-            model, tokenizer = _load(str(self._source.folder()))
-            for length, batch in _batches(wanted, tokenizer):
-                self._kept.update(zip(batch, _embed(model, tokenizer, batch, length), strict=False))
+        missing = [text for text in texts if text not in self._kept]
+        if missing:
+            await self._embed_together(missing)
         return np.stack([self._kept[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
+
+    async def _embed_together(self, texts: Sequence[str]) -> None:
+        own = self._next
+        own.texts |= dict.fromkeys(texts)
+        await asyncio.sleep(0)  # concurrent calls come together: a batch of a few texts costs as much as a full one
+        if own is self._next:  # the first to go on embeds for all
+            self._next = _Pass()
+            self._run(own)
+        if own.error is not None:
+            raise own.error
+
+    def _run(self, own: _Pass) -> None:
+        """Embed a pass; an error is for all of its calls, or each would fetch and load the encoder in vain."""
+        try:
+            model, tokenizer = _load(str(self._source.folder()))
+            for length, batch in _batches(list(own.texts), tokenizer):
+                self._kept.update(zip(batch, _embed(model, tokenizer, batch, length), strict=False))
+        except Exception as error:
+            own.error = error
 
 
 @cache

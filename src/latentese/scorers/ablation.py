@@ -19,10 +19,10 @@ from latentese.errors import SettingError
 from latentese.metrics.calibrated import OWNER
 from latentese.metrics.calibration import Calibration, fit_linear, fit_percentile
 from latentese.metrics.correlation import Floats
-from latentese.metrics.scores import FITTED_ON
+from latentese.metrics.scores import FITTED_ON, KINDS_OF
 from latentese.reading.base import Reader, needed
 from latentese.reading.replacing import Replacing, UnitInTexts
-from latentese.records import Example
+from latentese.records import KINDS, Example
 from latentese.scorers.choice import KindCounts
 
 FITS: Mapping[str, Callable[[Floats, Floats], Calibration | None]] = {
@@ -62,6 +62,11 @@ class AblationScorer:
             )
         if self.batch_contexts < 1:
             raise SettingError(f"scorers.{self.name}.batch_contexts", self.batch_contexts, "at least 1")
+        simulated = KINDS_OF["top_and_random"]
+        for kind in KINDS:
+            if kind not in simulated and (n := getattr(self.examples, kind)):
+                allowed = f"0: only {' and '.join(simulated)} examples are simulated"
+                raise SettingError(f"scorers.{self.name}.examples.{kind}", n, allowed)
 
     def with_reader(self, reader: Reader) -> Self:
         """Run the subject of this reader."""

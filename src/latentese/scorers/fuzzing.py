@@ -13,7 +13,7 @@ import numpy as np
 from latentese.errors import SettingError
 from latentese.lm.visible import visible
 from latentese.records import Context, Example, Explanation, Verdict
-from latentese.scorers.choice import KindCounts, fires
+from latentese.scorers.choice import KindCounts
 from latentese.scorers.questions import WorkedQuestion, YesNoPrompt
 from latentese.scorers.yes_no import YesNoScorer
 
@@ -64,8 +64,8 @@ class FuzzingScorer(YesNoScorer):
             raise SettingError("min_share", self.min_share, "above 0, at most 1")
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
-        """Draw so many of each kind, among those in which the unit fires."""
-        return self.examples.of([example for example in examples if fires(example)])
+        """Draw so many of each kind, among those in which the unit fires on something that can be marked."""
+        return self.examples.of([example for example in examples if any(_shown_acts(example).values())])
 
     async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
         """Judge the examples concurrently, one question each."""
@@ -79,9 +79,10 @@ class FuzzingScorer(YesNoScorer):
 
 def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked:
     """Mark an example's strong tokens, or as many silent ones; rightly after all where it has no silent token."""
-    context, least = example.context, min_share * example.max_act
-    strong = [i for i, act in enumerate(example.acts) if act > 0 and act >= least]
-    silent = [i for i, act in enumerate(example.acts) if act == 0 and context.keep[i] and context.tokens[i].strip()]
+    context, acts = example.context, _shown_acts(example)
+    least = min_share * max(acts.values(), default=0.0)
+    strong = [i for i, act in acts.items() if act > 0 and act >= least]
+    silent = [i for i, act in acts.items() if act == 0 and context.keep[i] and context.tokens[i].strip()]
     if rightly or not silent:
         return Marked(_shown(context, strong), True)
     rng = np.random.default_rng([seed, example.unit, context.context])
@@ -89,12 +90,27 @@ def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked
     return Marked(_shown(context, [silent[i] for i in drawn]), False)
 
 
+def _shown_acts(example: Example) -> dict[int, float]:
+    """Give the activation of every token with a text, by position.
+
+    A character that is split over tokens is the text of the first, which has the largest activation of them all. One
+    that begins before the context is not in its text, and cannot be marked.
+    """
+    acts: dict[int, float] = {}
+    holder = None
+    for i, (token, act) in enumerate(zip(example.context.tokens, example.acts, strict=True)):
+        holder = i if token else holder
+        if holder is not None:
+            acts[holder] = max(act, acts.get(holder, act))
+    return acts
+
+
 def _shown(context: Context, marked: Collection[int]) -> str:
     """Write a text on one line with its marks; marks that it has itself, in one token or across several, are parted."""
     text = ""
     for i, token in enumerate(context.tokens):
         shown = _parted(visible(token))
-        for piece in (OPEN, shown, CLOSE) if i in marked and token else (shown,):
+        for piece in (OPEN, shown, CLOSE) if i in marked else (shown,):
             text += f" {piece}" if text[-1:] + piece[:1] in (OPEN, CLOSE) else piece
     return text
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latentese.errors import SettingError
 from latentese.lm.protocol import Embedder
 from latentese.records import Context, Explanation, Simulation
 from latentese.simulators.words import phrases_of, words_of
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,16 +19,15 @@ class EmbeddingSimulator:
 
         expected(token) = max(0, max over phrases cos(word of the token, phrase)) ** power
 
-    A phrase is the whole explanation, something it quotes or an item it lists. Each text is embedded once.
-    It reads words alone, so it is blind to structure, position and white space.
+    A phrase is the whole explanation, something it quotes or an item it lists. It reads words alone, so it is blind to
+    structure, position and white space.
     """
 
     embedder: Embedder
+    """It keeps what it embedded: the same words come with every explanation."""
     power: float = 3.0
     """Sharpens: unrelated words have cosines around .2, and there are many of them."""
     name: str = "embedding"
-    _batch_of: dict[str, tuple[asyncio.Future[Vectors], int]] = field(default_factory=dict, repr=False, compare=False)
-    """Where each text's vector is: a batch, perhaps still being embedded, and the row in it."""
 
     def __post_init__(self) -> None:
         if self.power <= 0:
@@ -55,16 +50,8 @@ class EmbeddingSimulator:
     async def _similarity(self, words: Sequence[str], phrases: Sequence[str]) -> dict[str, float]:
         if not words:
             return {}
-        vectors = await self._embed([*words, *phrases])
+        vectors = await self.embedder.embed([*words, *phrases])
         cosines = vectors[: len(words)] @ vectors[len(words) :].T  # [n_words, n_phrases]
         expected = np.clip(cosines.max(axis=1), 0.0, None).astype(np.float64) ** self.power
         # Rounded: the last bits of a matrix product may depend on how many words it has.
         return dict(zip(words, np.round(expected, 6).tolist(), strict=True))
-
-    async def _embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of texts [n_texts, d_embedding]; concurrent calls never embed a text twice."""
-        missing = sorted(set(texts) - self._batch_of.keys())
-        if missing:
-            batch = asyncio.ensure_future(self.embedder.embed(missing))
-            self._batch_of.update({text: (batch, row) for row, text in enumerate(missing)})
-        return np.stack([(await self._batch_of[text][0])[self._batch_of[text][1]] for text in texts])

@@ -35,7 +35,7 @@ from latentese.stages.ensembles import check_members, combine_members, without_e
 from latentese.stages.judging import SplitExamples
 from latentese.stages.running import run_async
 from latentese.stages.scoring import SIMULATED_KINDS, ScoreSettings, Task, draw_examples, tasks_of
-from latentese.store.artifact import Draft, open_artifact, open_draft
+from latentese.store.artifact import Artifact, Draft, open_artifact, open_draft
 from latentese.store.tables import read_explanations, write_table
 
 Judge = Simulator | Scorer | CausalScorer
@@ -59,7 +59,9 @@ def score(
     check_causal(causal, list(simulators), settings)
     reader = SplitExamples(Contexts(contexts), Examples(examples))
     source = open_artifact(explanations, "explanations")
-    study = _Study(reader, read_explanations(source.file("explanations.jsonl")), settings)
+    written = read_explanations(source.file("explanations.jsonl"))
+    settings.check_explainers(_explainers(source, written))
+    study = _Study(reader, written, settings)
     inputs = {"contexts": reader.contexts.artifact, "examples": reader.examples.artifact, "explanations": source}
     described = {**asdict(settings), "simulators": sorted(simulators), "scorers": sorted([*scorers, *causal])}
     with open_draft(out, "scores", inputs, described) as draft:
@@ -147,6 +149,11 @@ def _write_scores(simulations: pl.DataFrame, answered: pl.DataFrame, study: _Stu
     correlations = correlation_scores(simulations, written, bootstrap)
     calibrated = calibrated_scores(simulations, written, fits, bootstrap)
     write_table(pl.concat([correlations, calibrated, answered]), schemas.SCORES, draft.path / "scores.parquet")
+
+
+def _explainers(source: Artifact, written: Sequence[Explanation]) -> set[str]:
+    """Name who explained, those too who had nothing to say of any unit."""
+    return {*source.manifest.settings.get("explainers", ()), *(explanation.explainer for explanation in written)}
 
 
 def _check_names(judges: Judges, settings: ScoreSettings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +35,11 @@ class Limit:
         for name in ("n_units", "n_contexts"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingError(f"scoring.limits.*.{name}", getattr(self, name), "at least 1, or null for no limit")
+        if self.splits is not None and (not self.splits or not set(self.splits) <= set(SIMULATED)):
+            allowed = f"a list with some of {', '.join(SIMULATED)}, or null for no limit"
+            raise SettingError("scoring.limits.*.splits", self.splits, allowed)
+        if self.explainers is not None and not self.explainers:
+            raise SettingError("scoring.limits.*.explainers", self.explainers, "at least one, or null for no limit")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ class ScoreSettings:
         if not self.splits or not set(self.splits) <= set(SIMULATED):
             raise SettingError("scoring.splits", list(self.splits), f"some of {', '.join(SIMULATED)}")
         for name in self.limits:
-            self.limit_of(name)
+            limited = self.limit_of(name).splits
+            if limited and not set(limited) & set(self.splits):
+                allowed = f"some that are scored at all: {', '.join(self.splits)}"
+                raise SettingError(f"scoring.limits.{name}.splits", limited, allowed)
         self.bootstrap  # noqa: B018  (checks its fields before anything is simulated)
 
     def limit_of(self, judge: str) -> Limit:
@@ -63,6 +71,14 @@ class ScoreSettings:
     def bootstrap(self) -> Bootstrap:
         """How intervals are computed."""
         return Bootstrap(self.n_boot, self.level, self.seed)
+
+    def check_explainers(self, known: Collection[str]) -> None:
+        """Raise SettingError for a limit to an explainer that there is not."""
+        for name in self.limits:
+            limited = self.limit_of(name).explainers
+            if limited and not set(limited) <= set(known):
+                allowed = f"a list with some of {', '.join(sorted(known))}, or null for no limit"
+                raise SettingError(f"scoring.limits.{name}.explainers", limited, allowed)
 
 
 class Task(NamedTuple):
@@ -82,7 +98,7 @@ def tasks_of(
 ) -> Iterator[Task]:
     """List what one simulator or scorer is asked, within its limit."""
     limit = settings.limit_of(judge)
-    allowed = [e for e in explanations if not limit.explainers or e.explainer in limit.explainers]
+    allowed = [e for e in explanations if limit.explainers is None or e.explainer in limit.explainers]
     units = _draw_units(allowed, limit, settings.seed)
     for explanation in allowed:
         if explanation.unit not in units:
