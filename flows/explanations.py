@@ -90,19 +90,28 @@ def _set_of(revision: Revision, arguments: argparse.Namespace) -> ExplanationSet
 
 
 def _require_same_units(before: Revision, after: Revision, target: str) -> None:
-    """Stop where unit 7 of one revision is not unit 7 of the other: another hookpoint, or other weights."""
-    hookpoints, weights = [], []
-    for revision in (before, after):
-        if target not in revision.params["targets"]:
-            raise SettingError("--target", target, f"one of {revision.name}: {', '.join(revision.params['targets'])}")
-        hookpoints.append(revision.params["targets"][target]["hookpoint"])
-        manifest = revision.fetch(of_target(target, "dictionary") / "manifest.json")
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        weights.append([files.get(name) for name in ("cfg.json", "dictionary.safetensors")])
-    for what, pair in (("hookpoint", hookpoints), ("dictionary", weights)):
-        if pair[0] != pair[1]:
+    """Stop where unit 7 of one revision is not unit 7 of the other: another hookpoint, subject, or other weights."""
+    old, new = (_what_units_are_of(revision, target) for revision in (before, after))
+    for what in old:
+        if old[what] != new[what]:
             names = f"{before.name} and {after.name}"
             raise LatenteseError(f"{names} have another {what} for {target}: their units are not the same ones")
+
+
+def _what_units_are_of(revision: Revision, target: str) -> dict[str, object]:
+    """Everything that makes a unit the one it is. Neurons have the same weights in every subject of their width."""
+    params = revision.params
+    if target not in params["targets"]:
+        raise SettingError("--target", target, f"one of {revision.name}: {', '.join(params['targets'])}")
+    manifest = revision.fetch(of_target(target, "dictionary") / "manifest.json")
+    files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    # Mirrors are places of the same bytes; a local folder may hold other bytes by now, which its files' stamp tells.
+    subject = {key: value for key, value in params["subject"].items() if key != "mirrors"}
+    return {
+        "hookpoint": params["targets"][target]["hookpoint"],
+        "subject": (subject, params.get("subject_files", "none")),
+        "dictionary": [files.get(name) for name in ("cfg.json", "dictionary.safetensors")],
+    }
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+import polars as pl
 import pytest
 
 from latentese import schemas
 from latentese.exchange.exporting import (
     TOP_SPLITS,
     UnitExamples,
+    beside_test,
     correlation,
     excerpt_of,
     interleaved,
     record_of,
     results_of,
+    scored_text,
 )
 from latentese.exchange.importing import LayerTables, n_disagreeing
 from latentese.exchange.release import (
@@ -26,7 +29,7 @@ from latentese.exchange.release import (
     SimulatedExcerpt,
 )
 from latentese.metrics.intervals import Bootstrap
-from latentese.records import Context, Example, Kind, Split
+from latentese.records import Context, Example, Explanation, Kind, Split
 
 BOOTSTRAP = Bootstrap(n_boot=50)
 A, B, C = (("a", "b", "c"), ("d", "e", "f"), ("g", "h", "i"))
@@ -109,8 +112,8 @@ def example(number: int, kind: Kind, split: Split, acts: tuple[float, ...] = (0.
     return Example(9, context, kind, acts)
 
 
-def test_an_excerpt_is_without_padding() -> None:
-    assert excerpt_of(example(5, "top", "test")) == Excerpt(("x", "5"), (0.0, 1.0))
+def test_an_excerpt_is_of_counted_tokens_alone() -> None:
+    assert excerpt_of(example(5, "top", "test")) == Excerpt(("5",), (1.0,))
 
 
 def test_cutting_a_record_as_the_release_does_gives_our_splits() -> None:
@@ -120,10 +123,10 @@ def test_cutting_a_record_as_the_release_does_gives_our_splits() -> None:
         for i, split in enumerate(TOP_SPLITS)
     }
     record = record_of(Neuron(2, 9), UnitExamples(by_split, {3: 1, 13: 1, 23: 0, 33: 1}), (0.0, 0.5, 1.0), 0.25)
-    numbers = [excerpt.tokens[1] for excerpt in record.top]
+    numbers = [excerpt.tokens[0] for excerpt in record.top]
     assert [numbers[i::4] for i in range(4)] == [["0", "1"], ["10", "11"], ["20", "21"], ["30", "31"]]
-    assert [excerpt.tokens[1] for excerpt in record.random] == ["12", "22", "32"]
-    assert [[excerpt.tokens[1] for excerpt in band] for band in record.by_quantile] == [["23"], ["3", "13", "33"]]
+    assert [excerpt.tokens[0] for excerpt in record.random] == ["12", "22", "32"]
+    assert [[excerpt.tokens[0] for excerpt in band] for band in record.by_quantile] == [["23"], ["3", "13", "33"]]
     assert (record.boundaries, record.mean) == ((0.0, 0.5, 1.0), 0.25)
 
 
@@ -132,6 +135,42 @@ def test_no_split_gets_more_excerpts_than_another() -> None:
     assert interleaved([[one, two], [three]]) == (one, three)
     assert interleaved([[], [one, two], [three]]) == (one, two), "where a split has none, those of the first with any"
     assert interleaved([[], []]) == ()
+
+
+def test_every_random_excerpt_of_test_is_there_and_cutting_is_right_all_the_same() -> None:
+    one, two, three, four, five = (Excerpt((name,), (1.0,)) for name in "abcde")
+    laid_out = beside_test([[one], [two, three], [four, five, one]])
+    assert [laid_out[i::3] for i in range(3)] == [(one, one, one), (two, three, two), (four, five, one)]
+    assert beside_test([[], [one, two], [three]]) == (three,)
+    assert beside_test([[one], [two], []]) == ()
+
+
+def test_what_leaves_as_random_returns_as_random() -> None:
+    """Three random contexts of `test`, where `calibrate` and `select` have one each."""
+    contexts = [
+        Context(n, ("x", f"a{n}", f"b{n}", ""), (False, True, True, False), n, "prose", "test") for n in range(4)
+    ]
+    kinds: list[Kind] = ["top", "random", "random", "random"]
+    examples = [Example(9, c, kind, (0.0, 0.0, float(c.context), 0.0)) for c, kind in zip(contexts, kinds, strict=True)]
+    silent = {split: [example(10 + n, "random", split)] for n, split in enumerate(TOP_SPLITS)}
+    neuron, by_split = Neuron(2, 9), {**silent, "test": examples}
+    record = record_of(neuron, UnitExamples(by_split, {}), (0.0, 1.0), 0.25)
+    rows = pl.DataFrame(
+        {
+            "context": [c.context for c in contexts],
+            "true_acts": [list(e.acts[1:3]) for e in examples],
+            "expected_acts": [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]],
+        }
+    )
+    explanation = Explanation("9.ex.0", 9, "ex", 0, "words", "m", "", ())
+    results = results_of(neuron, [scored_text(explanation, rows, {c.context: c for c in contexts})])
+    tables = layer(record, results)
+    assert tables.simulations["kind"].to_list() == kinds
+    assert tables.examples.group_by("context", "kind").len()["len"].max() == 1
+    # Random tokens: truth 0 1 0 2 0 3, expected 0 1 0 1 0 1. r = (6 * 6 - 6 * 3) / sqrt((6 * 14 - 36) (6 * 3 - 9)).
+    (found,) = tables.scores(BOOTSTRAP).filter(metric="correlation", contexts="random_only").to_dicts()
+    assert found["value"] == pytest.approx(18 / (48 * 9) ** 0.5)
+    assert found["n_judged"] == 3
 
 
 def test_the_best_explanation_comes_first_and_a_constant_side_has_no_score() -> None:

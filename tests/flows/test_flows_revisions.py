@@ -188,6 +188,41 @@ def test_what_cannot_be_compared_is_one_line(words: list[str], line: str) -> Non
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", f"  sha256: {'0' * 64}"),
+        ("subject_files: none", f"subject_files: {'0' * 64}"),
+    ],
+)
+def test_units_of_another_subject_are_not_compared(project: Path, tmp_path: Path, old: str, new: str) -> None:
+    """Neurons and random directions have the same weights whichever subject they are of."""
+    other = folder_with(project, tmp_path / "other", old, new)
+    with pytest.raises(LatenteseError) as raised:
+        main("diff", "workspace", str(other))
+    line = f"workspace and {other} have another subject for latents: their units are not the same ones"
+    assert str(raised.value) == line
+
+
+def test_a_mirror_of_the_subject_makes_no_other_units(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = folder_with(
+        project, tmp_path / "other", "  dtype: bfloat16\n  mirrors: []", "  dtype: bfloat16\n  mirrors: [m]"
+    )
+    assert compared(capsys, "workspace", str(other))["changes"] == []
+
+
+def folder_with(project: Path, folder: Path, old: str, new: str) -> Path:
+    """A project with the same artifacts, and another line in params.yaml."""
+    text = (project / "params.yaml").read_text()
+    assert old in text
+    folder.mkdir()
+    (folder / "artifacts").symlink_to(project / "artifacts")
+    (folder / "params.yaml").write_text(text.replace(old, new, 1))
+    return folder
+
+
 def test_what_is_not_in_the_cache_is_one_line(project: Path, tmp_path: Path) -> None:
     cache = project / ".dvc/cache/files"
     cache.rename(tmp_path / "files")

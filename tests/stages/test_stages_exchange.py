@@ -88,13 +88,35 @@ def test_scores_return_by_text(toy: Toy, imported: Path) -> None:
         for e in first
         if e.text is not None
     }
-    # In records the toy's 3 random excerpts are random; top, quantile and near misses are then all "top".
+    # Top, quantile and near misses are all "top" on their return.
     chosen = {"metric": "correlation", "contexts": "top_and_random"}
     rows = read_table(imported / "scores" / "scores.parquet", schemas.SCORES).filter(**chosen).to_dicts()
     assert len(rows) == len(left)
     for row in rows:
         value = left[row["unit"], again[row["explanation"]].text]
         assert row["value"] == (None if np.isnan(value) else pytest.approx(float(value), abs=1e-6))
+
+
+def test_random_excerpts_return_as_random(toy: Toy, imported: Path) -> None:
+    """So scores over random contexts alone return with them."""
+    simulations = read_table(imported / "scores" / "simulations.parquet", schemas.SIMULATIONS)
+    first = read_table(toy.targets["latents"].scores / "simulations.parquet", schemas.SIMULATIONS)
+    own = first.filter(simulator="similarity", control="none", split="test").filter(
+        pl.col("expected_acts").is_not_null()
+    )
+    n_random = own.filter(kind="random").height
+    assert (simulations.height, simulations.filter(kind="random").height) == (own.height, n_random)
+    assert simulations.filter(kind="random")["true_acts"].list.max().max() == 0, "the toy's random contexts are silent"
+    chosen = {"metric": "correlation", "contexts": "random_only"}
+    again, left = (
+        read_table(folder / "scores.parquet", schemas.SCORES).filter(**chosen)
+        for folder in (imported / "scores", toy.targets["latents"].scores)
+    )
+    left = left.filter(simulator="similarity", control="none", split="test")
+    assert again.height == left.height == 23
+    assert (
+        again.select("unit", "n_judged").sort(pl.all()).rows() == left.select("unit", "n_judged").sort(pl.all()).rows()
+    )
 
 
 def test_excerpts_and_examples_come_with_them(imported: Path) -> None:

@@ -2,7 +2,7 @@
 
 Tools of the release cut the top excerpts of a record into train, calibration, valid and test, and the random ones into
 the last three, by taking every fourth or third one. Ours are laid out so that this cutting gives our own splits:
-explain, calibrate, select, test.
+explain, calibrate, select, test. Both files of a unit have the counted tokens alone, by which tools match them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress, cycle
 
 import polars as pl
 
@@ -42,9 +42,13 @@ class UnitExamples:
 
 
 def excerpt_of(example: Example) -> Excerpt:
-    """Take an example's text without its padding; the activation is 0 wherever the unit does not fire."""
-    pairs = [(token, act) for token, act in zip(example.context.tokens, example.acts, strict=True) if token]
-    return Excerpt(tuple(token for token, _ in pairs), tuple(act for _, act in pairs))
+    """Take an example's counted tokens; the activation is 0 wherever the unit does not fire."""
+    return Excerpt(counted_tokens(example.context), tuple(compress(example.acts, example.context.keep)))
+
+
+def counted_tokens(context: Context) -> tuple[str, ...]:
+    """Text of the tokens that count: without the first one and padding."""
+    return tuple(compress(context.tokens, context.keep))
 
 
 def interleaved(by_split: Sequence[Sequence[Excerpt]]) -> tuple[Excerpt, ...]:
@@ -54,6 +58,18 @@ def interleaved(by_split: Sequence[Sequence[Excerpt]]) -> tuple[Excerpt, ...]:
     """
     rounds = tuple(chain.from_iterable(zip(*by_split, strict=False)))
     return rounds or next((tuple(excerpts) for excerpts in by_split if excerpts), ())
+
+
+def beside_test(by_split: Sequence[Sequence[Excerpt]]) -> tuple[Excerpt, ...]:
+    """Take every excerpt of the last split, each behind one of every other split, in turn and again from the first.
+
+    So all that was simulated is there, whichever split has more. Where another split has none at all, no cutting can be
+    right: the excerpts are then all of the last split.
+    """
+    *others, last = by_split
+    if not all(others):
+        return tuple(last)
+    return tuple(chain.from_iterable(zip(*map(cycle, others), last, strict=False)))
 
 
 def record_of(neuron: Neuron, examples: UnitExamples, bands: Sequence[float], mean: float) -> NeuronRecord:
@@ -70,7 +86,7 @@ def record_of(neuron: Neuron, examples: UnitExamples, bands: Sequence[float], me
     return NeuronRecord(
         neuron=neuron,
         top=interleaved([examples.of_kind(split, "top") for split in TOP_SPLITS]),
-        random=interleaved([examples.of_kind(split, "random") for split in RANDOM_SPLITS]),
+        random=beside_test([examples.of_kind(split, "random") for split in RANDOM_SPLITS]),
         by_quantile=tuple(by_quantile),
         boundaries=tuple(bands),
         mean=mean,
@@ -92,8 +108,7 @@ def scored_text(explanation: Explanation, simulations: pl.DataFrame, contexts: M
 
 
 def _simulated(context: Context, true: tuple[float, ...], expected: tuple[float, ...]) -> SimulatedExcerpt:
-    counted = tuple(token for token, kept in zip(context.tokens, context.keep, strict=True) if kept)
-    return SimulatedExcerpt(counted, true, expected, correlation(true, expected))
+    return SimulatedExcerpt(counted_tokens(context), true, expected, correlation(true, expected))
 
 
 def correlation(true: Sequence[float], expected: Sequence[float]) -> float | None:

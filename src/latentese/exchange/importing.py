@@ -60,7 +60,8 @@ class LayerTables:
             *(("quantile", band, excerpts) for band, excerpts in enumerate(record.by_quantile)),
         ]
         for kind, band, excerpts in groups:
-            self._examples += [self._example(unit, kind, band, excerpt) for excerpt in excerpts]
+            once = dict.fromkeys(excerpts)  # our own records repeat some, for the sake of cutting
+            self._examples += [self._example(unit, kind, band, excerpt) for excerpt in once]
 
     def _example(self, unit: int, kind: str, band: int | None, excerpt: Excerpt) -> dict[str, Any]:
         fires = [(i, act) for i, act in enumerate(excerpt.acts) if act > 0]
