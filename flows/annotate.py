@@ -18,7 +18,7 @@ from flows.entry import run
 from flows.paths import of_target
 from latentese.errors import LatenteseError, SettingError
 from latentese.examples.store import Examples
-from latentese.explainers.annotations import Annotation, append_annotation
+from latentese.explainers.annotations import Annotation, append_annotation, check_studied
 
 FILE = "annotations.jsonl"
 """Where none is configured; what conf/explainer/human.yaml names."""
@@ -51,10 +51,7 @@ def check_unit(params: Params, target: str, unit: int) -> None:
     if not of_target(target, "examples").is_dir():
         raise LatenteseError(f"{of_target(target, 'examples')} is not there yet: run `dvc repro sample`")
     n_units = params["explaining"]["n_units"]
-    studied = sorted(each.unit for each in Examples(of_target(target, "examples")).study(n_units))
-    if unit not in studied:
-        allowed = f"one of the {n_units} units that are explained, {', '.join(map(str, studied[:8]))} ..."
-        raise SettingError("unit", unit, f"{allowed} (explaining.n_units)")
+    check_studied(unit, [each.unit for each in Examples(of_target(target, "examples")).study(n_units)])
 
 
 if __name__ == "__main__":

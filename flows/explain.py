@@ -19,7 +19,10 @@ from latentese.stages.explain import ExplainSettings, check_explainers, explain
 def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[], Path]:
     """Build everything the stage needs; the call that is returned writes the target's explanations."""
     built = build_all(params["explainers"], "explainers")
-    known = {name: each.for_target(target) if isinstance(each, ForTarget) else each for name, each in built.items()}
+    known = {
+        name: each.for_target(target, params["targets"]) if isinstance(each, ForTarget) else each
+        for name, each in built.items()
+    }
     explainers = give_reader(known, reader_of(params, target, place))
     chosen = settings(ExplainSettings, params["explaining"], "explaining")
     check_explainers(explainers, chosen)

@@ -5,14 +5,15 @@
 
 Directions are planted in place of a subject's activations, a dictionary is fitted to them, and its latents are sampled,
 explained and scored by the stages and the settings of the pipeline. So it is known what each latent found means, and
-the page says how often the explanations say so. Artifacts go to artifacts/planted/.
+the page says how often the explanations say so. Artifacts go to artifacts/planted/. There is no subject: explainers and
+simulators that need one are left out, and so are scorers.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ from flows.config import Params, build, build_all, build_once, composed_params, 
 from flows.entry import run
 from flows.paths import CONTEXTS, PLANTED
 from flows.pipeline import Raw
+from flows.puzzles import without_subject
 from latentese.dictionaries import checkpoints
 from latentese.dictionaries.train_settings import TrainSettings
 from latentese.errors import LatenteseError, SettingError
@@ -30,6 +32,7 @@ from latentese.puzzles.explaining import Found, Written, judge_written
 from latentese.puzzles.judges import SimulatorJudge
 from latentese.puzzles.meanings import Meaning, Recovered, TrueSentences, packaged_meanings, read_meanings
 from latentese.report.planted import TRUE, PlantedFindings, page, write_page
+from latentese.stages.ensembles import check_members
 from latentese.stages.explain import EXPLANATIONS, ExplainSettings, explain
 from latentese.stages.plant import PlantSettings, directions, plant
 from latentese.stages.planted_cases import planted_cases
@@ -76,10 +79,14 @@ class Planted:
         self.training = settings(TrainSettings, self.study.training, "planted.training")
         self.dictionary = build(self.study.dictionary, "planted.dictionary", d_model=self.planting.d_model)
         self.sampling = settings(SampleSettings, params["examples"], "examples")
-        limits = params["scoring"]["limits"] or {}
-        self.scoring = settings(ScoreSettings, {**params["scoring"], "limits": limits}, "scoring")
-        self.explainers = build_all(params["explainers"], "explainers")
-        self.simulators = build_all(params["simulators"], "simulators")
+        self.explainers = without_subject(build_all(params["explainers"], "explainers"))
+        self.explaining = settings(
+            ExplainSettings, _limited(params, "explaining", params["explainers"], self.explainers), "explaining"
+        )
+        self.simulators = without_subject(build_all(params["simulators"], "simulators"))
+        judges = {**params["simulators"], **params["scorers"]}
+        self.scoring = settings(ScoreSettings, _limited(params, "scoring", judges, self.simulators), "scoring")
+        check_members(self.simulators, self.scoring.splits)
         if self.study.named_by not in self.simulators:
             raise SettingError("planted.named_by", self.study.named_by, f"one of {', '.join(self.simulators)}")
         if not CONTEXTS.is_dir():
@@ -99,7 +106,7 @@ class Planted:
         explainers = {**self.explainers, TRUE: TrueSentences(units, TRUE)}
         examples, explanations = self.folder / "examples", self.folder / "explanations"
         n_live = Examples(examples).units["draw"].count()
-        explain(CONTEXTS, examples, explainers, ExplainSettings(n_live), explanations)
+        explain(CONTEXTS, examples, explainers, replace(self.explaining, n_units=n_live), explanations)
         score(CONTEXTS, examples, explanations, self.simulators, self.scoring, self.folder / "scores")
         cases = planted_cases(CONTEXTS, examples, self.meanings, recovered)
         written = [
@@ -126,6 +133,15 @@ class Planted:
         }
 
 
+def _limited(params: Params, group: str, configured: Mapping[str, Any], tried: Mapping[str, Any]) -> Params:
+    """Take a group's settings with limits of those alone that are tried; a limit of an unknown name is a mistake."""
+    limits: Params = params[group]["limits"] or {}
+    for name in limits:
+        if name not in configured:
+            raise SettingError(f"{group}.limits.{name}", limits[name], f"configured are {', '.join(configured)}")
+    return {**params[group], "limits": {name: limit for name, limit in limits.items() if name in tried}}
+
+
 def main(*words: str) -> None:
     """Run the study, print the page and write it."""
     parser = argparse.ArgumentParser(prog="python -m flows.planted", description=__doc__, formatter_class=Raw)
@@ -135,9 +151,13 @@ def main(*words: str) -> None:
     planted = Planted(params)
     recovered = planted.make()
     written, found = planted.judge(recovered)
+    left_out = [name for name in params["explainers"] if name not in planted.explainers]
     findings = PlantedFindings(
         command=" ".join(["python -m flows.planted", *words]),
-        about=[f"language model: {build_once(params['lm'], 'lm').name}"],
+        about=[
+            f"language model: {build_once(params['lm'], 'lm').name}",
+            *(f"not tried, for it needs units of a subject: {name}" for name in left_out),
+        ],
         meanings=planted.meanings,
         recovered=recovered,
         written=written,

@@ -29,7 +29,7 @@ from latentese.puzzles.files import packaged_files, read_puzzles
 from latentese.puzzles.judges import Judge, ScorerJudge, SimulatorJudge
 from latentese.puzzles.puzzle import KINDS, Case, Puzzle, case_of
 from latentese.puzzles.trials import Trial, reads_sentences, try_judge
-from latentese.report.puzzles import PuzzleFindings, page, write_page
+from latentese.report.puzzles import PuzzleFindings, names, page, write_page
 from latentese.stages.running import run_async
 
 T = TypeVar("T")
@@ -110,6 +110,18 @@ def explain_all(
     return all_written, found
 
 
+def not_compared(written: Sequence[Written]) -> list[str]:
+    """Say of explainers that choose among several answers how often no context was left to choose by."""
+    lines = []
+    for name in names(one.explanation.explainer for one in written if one.explanation.candidates):
+        own = [one.explanation for one in written if one.explanation.explainer == name]
+        n_not = sum(not explanation.chosen_on for explanation in own)
+        if n_not:
+            why = "every context in which the unit fires was shown, and none is left to choose by"
+            lines.append(f"{name} takes its likeliest answer in {n_not} of {len(own)} puzzles: {why}")
+    return lines
+
+
 def main(*words: str) -> None:
     """Try everything that is configured, print the page and write it."""
     parser = argparse.ArgumentParser(prog="python -m flows.puzzles", description=__doc__, formatter_class=Raw)
@@ -126,6 +138,7 @@ def main(*words: str) -> None:
     about += [f"not tried, for it reads no sentences: {judge.name}" for judge in judges if judge not in able]
     trials = try_all(able, puzzles)
     written, found = explain_all(explainers, judges, [case_of(puzzle) for puzzle in puzzles])
+    about += not_compared(written)
     command = " ".join(["python -m flows.puzzles", *words])
     findings = PuzzleFindings(command, about, puzzles, trials, written, found, bootstrap)
     write_page(findings, Path(chosen.page))

@@ -75,6 +75,19 @@ def test_the_best_on_held_out_examples_is_kept_with_all_candidates() -> None:
     assert (explanation.examples, explanation.chosen_on) == ((0,), (1, 2, 3))
 
 
+class Asking(WordListSimulator):
+    """Pays 5 and 1 tokens for every context."""
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        return [replace(answer, usage=Usage(5, 1)) for answer in await super().simulate(explanation, contexts)]
+
+
+def test_what_choosing_costs_is_part_of_what_the_explanation_costs() -> None:
+    explanation = explain(("road", "river mill", "road"), simulator=Asking())
+    # Three answers of 10 and 2 tokens; two different texts, each simulated in three contexts.
+    assert explanation.usage == Usage(3 * 10 + 2 * 3 * 5, 3 * 2 + 2 * 3 * 1)
+
+
 def test_the_first_answer_is_the_likeliest_and_the_others_are_drawn_under_their_numbers() -> None:
     chat = Drawing(("road", "river", "mill"))
     inner = TokenActivationExplainer(chat)
@@ -143,6 +156,14 @@ def test_where_nothing_is_held_out_the_first_usable_answer_is_kept_without_a_val
     explanation = explain(("", "road", "river"), [SHOWN])
     assert (explanation.text, explanation.chosen_on) == ("road", ())
     assert [candidate.value for candidate in explanation.candidates] == [None] * 3
+
+
+def test_where_nothing_is_held_out_nothing_is_drawn_for_comparison() -> None:
+    chat = Drawing(("road", "river", "mill"))
+    explanation = asyncio.run(BestOfN(TokenActivationExplainer(chat), WordListSimulator()).explain(UNIT, [SHOWN]))
+    assert (explanation.text, explanation.chosen_on) == ("road", ())
+    assert explanation.candidates == (Candidate("road", None),)
+    assert (len(chat.asked), explanation.usage) == (1, Usage(10, 2))
 
 
 class Failing(WordListSimulator):

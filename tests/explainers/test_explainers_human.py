@@ -92,6 +92,13 @@ def test_what_cannot_be_added_leaves_the_file_as_it_was(tmp_path: Path, text: st
     assert path.read_bytes() == text.encode()
 
 
+def test_an_author_is_refused_where_the_file_has_no_column_for_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", CSV)
+    with pytest.raises(ArtifactError, match=r"a\.csv: has no column for the author 'Ada': add `author` to its heading"):
+        append_annotation(ADA, path)
+    assert path.read_bytes() == CSV.encode()
+
+
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
 def test_any_one_line_of_words_comes_back_from_both_kinds_of_file(
     tmp_path_factory: pytest.TempPathFactory, text: str
@@ -107,7 +114,7 @@ def test_any_one_line_of_words_comes_back_from_both_kinds_of_file(
 
 
 def explain(path: Path, target: str, unit: int) -> Explanation | None:
-    explainer = HumanExplainer(str(path)).for_target(target)
+    explainer = HumanExplainer(str(path)).for_target(target, ["latents", "neurons"])
     return asyncio.run(explainer.explain(Unit(unit, 0.1, 1.0, 1.0, 0.0), []))
 
 
@@ -118,6 +125,22 @@ def test_a_unit_is_explained_in_the_persons_words_and_others_have_no_row(tmp_pat
     )
     assert explain(tmp_path / "a.jsonl", "latents", 20) is None
     assert explain(tmp_path / "a.jsonl", "neurons", 19) is None
+
+
+@pytest.mark.parametrize(("name", "text", "line"), [("a.jsonl", JSONL, 3), ("a.csv", CSV, 4)])
+def test_a_line_of_a_target_or_a_unit_that_the_study_has_not_is_named(
+    tmp_path: Path, name: str, text: str, line: int
+) -> None:
+    human = HumanExplainer(str(write(tmp_path / name, text)))
+    with pytest.raises(ArtifactError) as raised:
+        human.for_target("latents", ["latents", "mlp"])
+    assert str(raised.value) == f"{human.path}: line {line}: target='neurons' is not allowed: one of latents, mlp"
+    neurons = human.for_target("neurons", ["latents", "neurons"])
+    neurons.check_units([7, 4])  # unit 3 is of the other target
+    with pytest.raises(ArtifactError) as raised:
+        neurons.check_units([7, 5])
+    allowed = "one of the 2 units that are explained, 5, 7 ... (explaining.n_units)"
+    assert str(raised.value) == f"{human.path}: line {line}: unit=4 is not allowed: {allowed}"
 
 
 def test_a_file_that_cannot_be_read_stops_before_anything_is_asked(tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_each_target_is_given_its_own_lines(root: Path, monkeypatch: pytest.Monk
     assert given == {"latents": "latents", "neurons": "neurons"}
 
 
+def test_a_misspelt_target_stops_before_any_stage_runs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(root)
+    file = tmp_path / "annotations.jsonl"
+    file.write_text('{"target": "latent", "unit": 3, "explanation": "months"}\n')
+    overrides = ["+explainer@explainers.human=human", f"explainers.human.path={file}"]
+    params: Params = OmegaConf.to_container(OmegaConf.create(compose(overrides)))  # type: ignore[assignment]
+    with pytest.raises(ArtifactError, match=r"line 1: target='latent' is not allowed: one of latents, neurons"):
+        explain.prepare(params, "latents")
+
+
 def test_two_files_of_a_persons_explanations_are_refused() -> None:
     spec = {"_target_": "latentese.explainers.human.HumanExplainer"}
     two = OmegaConf.create({name: spec | {"path": f"{name}.jsonl"} for name in ("bob", "ada")})

@@ -106,8 +106,8 @@ def test_a_commit_and_the_workspace_stand_side_by_side_and_are_one_run_of_mlflow
     assert then.height and then.equals(now), "only the layer differs"
 
     page = (tmp_path / "out/README.md").read_text()
-    assert "| before | latents | latent at layers.12.resid_post | token_activation | similarity | 90% |" in page
-    assert "| workspace | latents | latent at layers.20.resid_post | token_activation | similarity | 90% |" in page
+    assert r"| before | latents | latent at layers.12.resid\_post | token\_activation | similarity | 90% |" in page
+    assert r"| workspace | latents | latent at layers.20.resid\_post | token\_activation | similarity | 90% |" in page
     assert {file.name for file in (tmp_path / "out").glob("*.svg")} == {"kind.svg", "layer.svg", "density.svg"}
 
     client = MlflowClient(uri)

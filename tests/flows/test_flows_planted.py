@@ -12,12 +12,15 @@ from toy_units import WordListSimulator, make_explanation
 from written_corpus import Written, write_corpus
 
 from flows.config import Params, composed_params
-from flows.planted import Planted
+from flows.planted import Planted, main
 from latentese.errors import LatenteseError, SettingError
 from latentese.metrics.intervals import Bootstrap
 from latentese.records import SPLITS, Example, Explanation, Unit
 from latentese.report.planted import PlantedFindings, write_page
+from latentese.schemas import SIMULATIONS
+from latentese.stages.explain import EXPLANATIONS
 from latentese.stages.plant import directions
+from latentese.store.tables import read_explanations, read_table
 
 WORDS = ("red", "cat", "hat")
 MEANINGS = "".join(
@@ -40,7 +43,7 @@ class Silent:
     name = "silent"
 
     async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation:
-        return make_explanation(None, unit.unit, self.name, error="no answer")
+        return make_explanation(None, unit.unit, self.name, error="no <b>answer</b>")
 
 
 class FirstWord:
@@ -100,9 +103,9 @@ def test_what_was_planted_is_found_explained_and_named(params: Params, tmp_path:
     )
     write_page(findings, tmp_path / "page.md")
     lines = (tmp_path / "page.md").read_text(encoding="utf-8").splitlines()
-    assert "| first_word | 2 of 3 [0.21, 0.94] | 2 of 3 |" in lines
+    assert r"| first\_word | 2 of 3 [0.21, 0.94] | 2 of 3 |" in lines
     assert "| silent | 0 of 3 [0.00, 0.56] | 0 of 3 |" in lines
-    assert sum("| **red** | (failed: no answer) |" in line for line in lines) == 1
+    assert sum("| **red** | (failed: no &lt;b&gt;answer&lt;/b&gt;) |" in line for line in lines) == 1
     scores = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))["scores"]
     value = {(row["meaning"], row["explainer"]): row["value"] for row in scores if row["control"] == "none"}
     # The stage's score, of the same answers as the judge's.
@@ -111,6 +114,65 @@ def test_what_was_planted_is_found_explained_and_named(params: Params, tmp_path:
     )
     assert value["red", "planted"] == value["red", "first_word"] > 0.9
     assert value["hat", "first_word"] < 0 < value["hat", "planted"]
+
+
+@pytest.mark.parametrize("experiment", ["explainers", "scorers", "study"])
+def test_of_an_experiment_what_needs_a_subject_and_limits_of_who_is_not_asked_are_left_out(
+    params: Params, experiment: str
+) -> None:
+    words = ["planted=text", "planted.packaged=false", "planted.files=[mine.toml]", f"experiment={experiment}"]
+    composed = composed_params(words)
+    planted = Planted(composed)
+    assert set(composed["explainers"]) - set(planted.explainers) <= {"n2g", "token_weights"}
+    assert not any(hasattr(explainer, "with_reader") for explainer in planted.explainers.values())
+    assert set(planted.scoring.limits) == set(composed["scoring"]["limits"]) & set(planted.simulators)
+
+
+def test_limits_hold_and_who_is_not_tried_has_none(params: Params) -> None:
+    words = [
+        *OVERRIDES, "~simulator@simulators.embedding", "planted.named_by=token_table", "+explainer@explainers.n2g=n2g",
+        "+scorer@scorers.detection=detection", "scoring.limits={token_table:{n_contexts:2},detection:{n_units:1}}",
+        "+explaining.limits={token_activation:2,n2g:1}",
+    ]  # fmt: skip
+    planted = Planted(composed_params(words))
+    start_at_the_truth_(planted)
+    planted.judge(planted.make())
+    explanations = read_explanations(planted.folder / "explanations" / EXPLANATIONS)
+    units = {name: {one.unit for one in explanations if one.explainer == name} for name in ("token_activation", "n2g")}
+    assert (len(units["token_activation"]), units["n2g"]) == (2, set())
+    simulations = read_table(planted.folder / "scores" / "simulations.parquet", SIMULATIONS)
+    assert simulations.group_by("explanation", "control", "split").len()["len"].max() == 2
+
+
+def test_the_page_says_what_was_left_out(params: Params, tmp_path: Path) -> None:
+    overrides = ["~simulator@simulators.embedding", "planted.named_by=token_table", "+explainer@explainers.n2g=n2g"]
+    main(*OVERRIDES[1:], *overrides, "planted.page=page.md")
+    assert "- not tried, for it needs units of a subject: n2g\n" in (tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "said"),
+    [
+        (
+            "explaining",
+            {"nobody": 1},
+            r"explaining\.limits\.nobody=1 is not allowed: configured are token_activation, ",
+        ),
+        ("explaining", {"token_table": 0}, r"explaining\.limits\.token_table=0 is not allowed: at least 1"),
+        ("scoring", {"nobody": {}}, r"scoring\.limits\.nobody={} is not allowed: configured are "),
+    ],
+)
+def test_a_limit_that_makes_no_sense_stops_before_anything_is_planted(
+    params: Params, group: str, limits: object, said: str
+) -> None:
+    params[group]["limits"] = limits
+    with pytest.raises(SettingError, match=said):
+        Planted(params)
+
+
+def test_an_ensemble_without_a_member_stops_before_anything_is_planted(params: Params) -> None:
+    with pytest.raises(SettingError, match=r"simulators\.ensemble\.members='all_at_once' is not allowed: one of"):
+        Planted(composed_params([*OVERRIDES, "+simulator@simulators.ensemble=ensemble"]))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,18 @@ def test_a_missing_file_stops_before_anything_is_asked() -> None:
         main("puzzles.files=[nowhere.toml]")
 
 
+def test_an_explainer_that_had_nothing_to_choose_by_is_said_not_to_have_chosen(tmp_path: Path) -> None:
+    """The embedding that would choose is never loaded."""
+    own, page = write_toy(tmp_path), tmp_path / "page.md"
+    main(
+        "lm=scripted", "~simulator@simulators.all_at_once", "scoring.limits=null", "puzzles.packaged=false",
+        "+explainer@explainers.best_of_3=best_of_3", "puzzles.explainers=[best_of_3]", f"puzzles.files=[{own}]",
+        "puzzles.judges=[token_table]", f"puzzles.page={page}",
+    )  # fmt: skip
+    line = "best_of_3 takes its likeliest answer in 1 of 1 puzzles: every context in which the unit fires was shown"
+    assert f"- {line}, and none is left to choose by\n" in page.read_text(encoding="utf-8")
+
+
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own, page = write_toy(tmp_path), tmp_path / "page.md"
     words = [

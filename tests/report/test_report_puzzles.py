@@ -14,6 +14,7 @@ from latentese.puzzles.explaining import Found, Written
 from latentese.puzzles.files import packaged_files, read_puzzles
 from latentese.puzzles.puzzle import case_of
 from latentese.puzzles.trials import Trial
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.puzzles import PuzzleFindings, found_table, page, trials_table, write_page
 
 PUZZLES = sorted(read_puzzles(packaged_files()), key=lambda puzzle: puzzle.kind != "lexical")[:2]
@@ -64,16 +65,45 @@ def test_explainers_by_hand() -> None:
 
 def test_every_puzzle_has_a_line_that_shows_who_won() -> None:
     lines = page(findings()).splitlines()
-    assert f"| lexical | {ONE.name} | {ONE.true} | **0.50** / 0.25 |" in lines
-    assert f"| lexical | {TWO.name} | {TWO.true} | - / **0.50** |" in lines
-    assert f"| {TWO.name} | (failed: no answer) |" in lines
+    assert f"| lexical | {plain(ONE.name)} | {ONE.true} | **0.50** / 0.25 |" in lines
+    assert f"| lexical | {plain(TWO.name)} | {TWO.true} | - / **0.50** |" in lines
+    assert f"| {plain(TWO.name)} | (failed: no answer) |" in lines
 
 
 @pytest.mark.parametrize("hostile", ["a | b", "a\n| b |", "a\r\nb", "\u2028# c", "\x00|"])
 def test_text_from_outside_stays_in_its_cell(hostile: str) -> None:
     usual, lines = page(findings()).splitlines(), page(findings(hostile)).splitlines()
     assert len(lines) == len(usual)
-    assert [line for line in lines if line not in usual] == [next(x for x in lines if x.startswith(f"| {ONE.name} |"))]
+    row = next(line for line in lines if line.startswith(f"| {plain(ONE.name)} |"))
+    assert [line for line in lines if line not in usual] == [row]
+
+
+MARKUP = "</td><script>alert(1)</script> ![x](http://x/y.png) `code` **bold** _it_ &amp; |"
+
+
+def test_what_an_explainer_wrote_is_no_markup() -> None:
+    row = next(line for line in page(findings(MARKUP)).splitlines() if "alert" in line)
+    assert row == (
+        f"| {plain(ONE.name)} | &lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt; !\\[x\\](http://x/y.png) \\`code\\` "
+        "\\*\\*bold\\*\\* \\_it\\_ &amp;amp; \\| |"
+    )
+
+
+def test_names_from_outside_are_no_markup_in_any_table() -> None:
+    """Names of judges and explainers, of puzzles, and sentences that come from a file."""
+    hostile = replace(ONE, name="<b>", true="<i>")
+    written = [Written(case_of(hostile), make_explanation("<u>", 0, explainer="<s>"))]
+    trials = [replace(trial(hostile.name, 0.5, 0.25), judge="<q>")]
+    found = [Found(hostile.name, "lexical", "<s>", "<q>", 0.5, 0.75, -0.25, True, 30, 3)]
+    text = page(replace(findings(), puzzles=[hostile], trials=trials, written=written, found=found))
+    assert "<" not in text
+    for escaped in ("&lt;b&gt;", "&lt;i&gt;", "&lt;u&gt;", "&lt;s&gt;", "&lt;q&gt;"):
+        assert escaped in text
+
+
+def test_a_table_of_figures_keeps_its_own_markup() -> None:
+    assert markdown_table(["_a_"], [["**1** [0, 2]"]], is_escaped=True) == "| _a_ |\n| --- |\n| **1** [0, 2] |"
+    assert markdown_table(["_a_"], [["[0]"]]) == "| \\_a\\_ |\n| --- |\n| \\[0\\] |"
 
 
 def test_without_explainers_their_tables_are_left_out() -> None:

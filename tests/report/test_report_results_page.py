@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from latentese.report.inputs import ReportSettings
+from latentese.report.markdown import plain
 from latentese.report.numbers import estimate_text, two_digits
 from latentese.report.pairs import PAIRS
-from latentese.report.results_page import Results, plain, results_page
+from latentese.report.results_page import Results, results_page
 from latentese.store.tables import read_table
 
 

@@ -77,14 +77,14 @@ def test_page_says_what_was_fitted_and_how_well_it_predicts() -> None:
     assert "| b | -0.5 | [" in text
     assert "Held out: 2 cells, mean relative error 1.0%" in text
     # 2 / sqrt(256 * 4) = .0625 predicted, a hundredth less measured
-    assert "| `topk,n_latents=256,k=4,seed=0` | 0.06188 | 0.0625 [" in text
+    assert r"| topk,n\_latents=256,k=4,seed=0 | 0.06188 | 0.0625 [" in text
     assert text.count("| +1.0% | outside |") == 4, "two cells, each held out of two laws"
     assert "on the frontier of compute" in text
 
 
 def test_cells_show_the_axes_that_vary() -> None:
     text = page(findings())
-    heading = "| n_latents | k | seed | compute | reconstruction/fvu | reconstruction/dead_share |  |"
+    heading = r"| n\_latents | k | seed | compute | reconstruction/fvu | reconstruction/dead\_share |  |"
     assert heading in text
     assert "| 16 | 1 | 0 | 1.6e+04 | 0.5 | 0.25 |  |" in text
     assert text.count("| held out |") == 2

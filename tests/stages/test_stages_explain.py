@@ -173,7 +173,7 @@ def test_a_limit_that_makes_no_sense_stops_before_a_question(contexts: Path, tmp
 def test_units_that_a_person_says_nothing_of_have_no_row(contexts: Path, tmp_path: Path) -> None:
     file = tmp_path / "annotations.csv"
     file.write_text("target,unit,explanation\nlatents,3,words with a 3\nneurons,4,no unit of this target\n")
-    human = HumanExplainer(str(file)).for_target("latents")
+    human = HumanExplainer(str(file)).for_target("latents", ["latents", "neurons"])
     examples = write_examples(tmp_path / "examples", contexts)
     explainers = {"human": human, "token_table": TokenTableExplainer()}
     out = explain(contexts, examples, explainers, ExplainSettings(n_units=3), tmp_path / "out")
@@ -182,3 +182,16 @@ def test_units_that_a_person_says_nothing_of_have_no_row(contexts: Path, tmp_pat
     assert len(explanations) == 4
     counts = open_artifact(out, "explanations").manifest.counts["explainers"]
     assert counts["human"] == {"n_explained": 1, "n_failed": 0, "prompt_tokens": 0, "completion_tokens": 0}
+
+
+def test_a_unit_of_a_person_that_is_not_studied_stops_before_anything_is_asked(contexts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "annotations.csv"
+    file.write_text("target,unit,explanation\nlatents,3,words with a 3\nlatents,0,the unit of the fourth draw\n")
+    human = HumanExplainer(str(file)).for_target("latents", ["latents"])
+    asked = CachedChat(chat(tmp_path), tmp_path / "answers.sqlite")
+    explainers = {"token_activation": TokenActivationExplainer(asked), "human": human}
+    examples = write_examples(tmp_path / "examples", contexts)
+    with pytest.raises(ArtifactError, match=r"annotations\.csv: line 3: unit=0 is not allowed: one of the 3 units"):
+        explain(contexts, examples, explainers, ExplainSettings(n_units=3), tmp_path / "out")
+    assert asked.ledger.n_requests == 0
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,24 @@ class Annotation:
             raise SettingError("author", self.author, "one line")
 
 
+def check_studied(unit: int, studied: Collection[int]) -> None:
+    """Raise SettingError for a unit that the study does not explain."""
+    if unit not in studied:
+        named = ", ".join(map(str, sorted(studied)[:8]))
+        allowed = f"one of the {len(studied)} units that are explained, {named} ... (explaining.n_units)"
+        raise SettingError("unit", unit, allowed)
+
+
 def read_annotations(path: Path) -> list[Annotation]:
-    """Read a file; raises ArtifactError naming the first line that is no annotation, or that repeats a unit."""
+    """Read a file, as `read_lines` does."""
+    return list(read_lines(path).values())
+
+
+def read_lines(path: Path) -> dict[int, Annotation]:
+    """Read a file, by number of line.
+
+    Raises ArtifactError naming the first line that is no annotation, or that repeats a unit.
+    """
     if path.suffix not in SUFFIXES:
         raise SettingError("annotations", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
     if not path.is_file():
@@ -59,21 +75,21 @@ def read_annotations(path: Path) -> list[Annotation]:
     except UnicodeDecodeError as error:
         raise ArtifactError(path, f"not UTF-8 text ({error.reason} at byte {error.start})") from error
     line_of: dict[tuple[str, int], int] = {}
-    annotations = []
+    annotations = {}
     for line, fields in _rows_of(path, text):
         annotation = _annotation(path, line, fields)
         key = (annotation.target, annotation.unit)
         if key in line_of:
             raise ArtifactError(path, f"line {line}: unit {key[1]} of {key[0]} was explained on line {line_of[key]}")
         line_of[key] = line
-        annotations.append(annotation)
+        annotations[line] = annotation
     return annotations
 
 
 def append_annotation(annotation: Annotation, path: Path) -> None:
     """Add a line at the end, all other bytes as they were; the file is whole before and after.
 
-    Raises ArtifactError where the file is not valid, or explains the unit already.
+    Raises ArtifactError where the file is not valid, explains the unit already, or has no column for the author.
     """
     kept = path.read_bytes() if path.exists() else b""
     for other in read_annotations(path) if kept else ():
@@ -94,6 +110,8 @@ def _line(annotation: Annotation, path: Path, kept: bytes) -> str:
         return json.dumps(asdict(annotation), ensure_ascii=False) + "\n"
     written = io.StringIO()
     columns = next(csv.reader(io.StringIO(kept.decode("utf-8-sig"))), None)
+    if columns and annotation.author and "author" not in columns:
+        raise ArtifactError(path, f"has no column for the author {annotation.author!r}: add `author` to its heading")
     writer = csv.DictWriter(written, columns or COLUMNS, extrasaction="ignore", lineterminator="\n")
     if columns is None:
         writer.writeheader()

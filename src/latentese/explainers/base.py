@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from latentese.records import Example, Explanation, Unit
@@ -41,8 +41,20 @@ class PartialExplainer(Protocol):
 class ForTarget(Protocol):
     """An explainer that has to know whose units it explains."""
 
-    def for_target(self, target: str) -> PartialExplainer:
-        """Give the same explainer for the units of one target."""
+    def for_target(self, target: str, targets: Collection[str]) -> PartialExplainer:
+        """Give the same explainer for the units of one of the study's targets.
+
+        Raises ArtifactError where it has something to say of a target that the study has not.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsUnits(Protocol):
+    """An explainer that can tell of which units it has something to say before it is asked."""
+
+    def check_units(self, studied: Collection[int]) -> None:
+        """Raise ArtifactError where that is a unit which is not studied: it would never be asked for."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -38,6 +38,13 @@ class Simulates(Protocol):
         ...
 
 
+class Judged(NamedTuple):
+    """What the simulator made of a text."""
+
+    value: float | None = None
+    usage: Usage = Usage()
+
+
 @dataclass(frozen=True)
 class BestOfN:
     """The likeliest answer and n - 1 drawn ones, judged by a simulator on examples that no answer was made from.
@@ -45,7 +52,8 @@ class BestOfN:
     Examples whose document was shown are left out, and `select` and `test` are never seen: `select` decides
     in refinement, and a choice made on it here would make its scores look better than they are. Judged by Pearson
     correlation over the tokens of the top and random examples that are left. Equal candidates: the first is kept;
-    where no candidate has a value, the first with a text.
+    where no candidate has a value, the first with a text. Where nothing is left there is nothing to compare by, and the
+    likeliest answer, if usable, is the only candidate.
     """
 
     explainer: Sampled
@@ -63,37 +71,46 @@ class BestOfN:
 
     async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation:
         """Explain `unit`; without any usable answer, `text=None` and the first answer's `error`."""
-        explainers = [self.explainer.sample(i, self.temperature if i else 0.0) for i in range(self.n)]
-        drawn = list(await asyncio.gather(*(explainer.explain(unit, examples) for explainer in explainers)))
+        drawn = await self._draw(unit, examples)
         held_out = hold_out(examples, {context for explanation in drawn for context in explanation.examples})
-        values = await self._judge(drawn, held_out)
-        best = max(range(self.n), key=lambda i: (drawn[i].text is not None, _rank(values[drawn[i].text]), -i))
+        judged = await self._judge(drawn, held_out)
+        best = max(range(len(drawn)), key=lambda i: (drawn[i].text is not None, _rank(judged[drawn[i].text].value), -i))
+        spent = [each.usage for each in drawn] + [each.usage for each in judged.values()]
         return replace(
             drawn[best],
             explanation=explanation_id(unit.unit, self.name, 0),
             explainer=self.name,
-            candidates=tuple(Candidate(each.text, values[each.text], each.error) for each in drawn),
+            candidates=tuple(Candidate(each.text, judged[each.text].value, each.error) for each in drawn),
             chosen_on=tuple(example.context.context for example in held_out),
-            usage=_sum_usage(drawn),
+            usage=sum(spent, Usage()),
         )
 
-    async def _judge(self, drawn: Sequence[Explanation], held_out: Sequence[Example]) -> dict[str | None, float | None]:
-        """Value of each text, judged once: small models often draw what they have said before."""
-        by_text = {explanation.text: explanation for explanation in drawn}
-        values = await asyncio.gather(*(self._value(explanation, held_out) for explanation in by_text.values()))
-        return dict(zip(by_text, values, strict=True))
+    async def _draw(self, unit: Unit, examples: Sequence[Example]) -> list[Explanation]:
+        """Ask for the likeliest answer; for the others where it is unusable, or there is something to choose by."""
+        likeliest, *others = (self.explainer.sample(i, self.temperature if i else 0.0) for i in range(self.n))
+        first = await likeliest.explain(unit, examples)
+        if first.text is not None and not hold_out(examples, set(first.examples)):
+            return [first]
+        return [first, *await asyncio.gather(*(explainer.explain(unit, examples) for explainer in others))]
 
-    async def _value(self, explanation: Explanation, held_out: Sequence[Example]) -> float | None:
+    async def _judge(self, drawn: Sequence[Explanation], held_out: Sequence[Example]) -> dict[str | None, Judged]:
+        """Judge each text once: small models often draw what they have said before."""
+        by_text = {explanation.text: explanation for explanation in drawn}
+        judged = await asyncio.gather(*(self._judge_one(explanation, held_out) for explanation in by_text.values()))
+        return dict(zip(by_text, judged, strict=True))
+
+    async def _judge_one(self, explanation: Explanation, held_out: Sequence[Example]) -> Judged:
         if explanation.text is None or not held_out or not self.simulator.reads(explanation):
-            return None
+            return Judged()
         simulations = await self.simulator.simulate(explanation, [example.context for example in held_out])
+        usage = sum((simulation.usage for simulation in simulations), Usage())
         sums = np.zeros(N_SUMS)
         for example, simulation in zip(held_out, simulations, strict=True):
             if simulation.expected is not None:
                 keep = np.array(example.context.keep)
                 sums += token_sums(np.array(example.acts)[keep].tolist(), np.array(simulation.expected)[keep].tolist())
         value = float(pearson(sums))
-        return None if np.isnan(value) else value
+        return Judged(None if np.isnan(value) else value, usage)
 
 
 def hold_out(examples: Sequence[Example], shown: set[int]) -> list[Example]:
@@ -104,10 +121,3 @@ def hold_out(examples: Sequence[Example], shown: set[int]) -> list[Example]:
 
 def _rank(value: float | None) -> float:
     return -np.inf if value is None else value
-
-
-def _sum_usage(drawn: Sequence[Explanation]) -> Usage:
-    return Usage(
-        sum(explanation.usage.prompt_tokens for explanation in drawn),
-        sum(explanation.usage.completion_tokens for explanation in drawn),
-    )

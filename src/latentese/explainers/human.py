@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from latentese.explainers.annotations import Annotation, read_annotations
+from latentese.errors import ArtifactError, SettingError
+from latentese.explainers.annotations import Annotation, check_studied, read_lines
 from latentese.explainers.base import explanation_id
 from latentese.records import Example, Explanation, Unit
 
@@ -28,11 +29,23 @@ class HumanExplainer:
     """Whose units are explained: the stage says so."""
 
     def __post_init__(self) -> None:
-        self._of_unit  # noqa: B018  (a file that cannot be read stops the run before anything is asked)
+        self._lines  # noqa: B018  (a file that cannot be read stops the run before anything is asked)
 
-    def for_target(self, target: str) -> Self:
-        """Give the same explainer for the units of one target."""
+    def for_target(self, target: str, targets: Collection[str]) -> Self:
+        """Give the same explainer for the units of one target; raises ArtifactError for a line of no such target."""
+        for line, annotation in self._lines.items():
+            if annotation.target not in targets:
+                raise self._wrong(line, SettingError("target", annotation.target, f"one of {', '.join(targets)}"))
         return replace(self, target=target)
+
+    def check_units(self, studied: Collection[int]) -> None:
+        """Raise ArtifactError for a line about a unit of this target that is not studied."""
+        for line, annotation in self._lines.items():
+            if annotation.target == self.target:
+                try:
+                    check_studied(annotation.unit, studied)
+                except SettingError as error:
+                    raise self._wrong(line, error) from error
 
     async def explain(self, unit: Unit, examples: Sequence[Example]) -> Explanation | None:
         """Give what the file says of `unit`; None where it says nothing."""
@@ -52,4 +65,11 @@ class HumanExplainer:
 
     @cached_property
     def _of_unit(self) -> dict[int, Annotation]:
-        return {each.unit: each for each in read_annotations(Path(self.path)) if each.target == self.target}
+        return {each.unit: each for each in self._lines.values() if each.target == self.target}
+
+    @cached_property
+    def _lines(self) -> dict[int, Annotation]:
+        return read_lines(Path(self.path))
+
+    def _wrong(self, line: int, error: SettingError) -> ArtifactError:
+        return ArtifactError(Path(self.path), f"line {line}: {error}")

@@ -13,7 +13,7 @@ import polars as pl
 from latentese.metrics.correlation import Floats, context_sums, pearson_over
 from latentese.metrics.intervals import Bootstrap, Interval
 from latentese.metrics.ranks import lengthened, spearman, spearman_interval
-from latentese.report.markdown import markdown_table
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.numbers import estimate_text, two_digits
 from latentese.schemas import CASCADE, SIMULATIONS
 from latentese.store.artifact import open_artifact
@@ -120,6 +120,7 @@ def page(findings: CascadeFindings) -> str:
         markdown_table(
             ["target", "ranked by", "Spearman with the costly score", "prompt tokens", "share"],
             [row for target in findings.targets for row in _rows(target)],
+            is_escaped=True,
         ),
         "Intervals are bootstrap intervals over units. The ceiling is how well the costly score, over as many other "
         "contexts, would agree with itself: foretold by Spearman and Brown's formula from its two halves. The contexts "
@@ -134,7 +135,7 @@ def _rows(target: TargetCascade) -> list[list[str]]:
         [one.by, _interval_text(one.spearman), f"{one.prompt_tokens:,}", f"{one.prompt_tokens / max(full, 1):.0%}"]
         for one in target.agreements
     ]
-    named = f"{target.target}, {target.n_units} units, {target.n_failed} answers failed"
+    named = f"{plain(target.target)}, {target.n_units} units, {target.n_failed} answers failed"
     rows.append(["all contexts (ceiling)", two_digits(target.ceiling), f"{full:,}", "100%"])
     return [[named if not i else "", *row] for i, row in enumerate(rows)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from latentese.metrics.claims import Figures, Judged, spread_of
 from latentese.metrics.contrasts import Contrast
-from latentese.report.markdown import markdown_table, number_text
+from latentese.report.markdown import markdown_table, number_text, plain
 from latentese.store.files import write_json, write_text
 
 
@@ -73,7 +73,7 @@ def page(findings: ClaimFindings) -> str:
         "# Claims, re-tested",
         f"{len(verdicts)} claims: {counts}. Made by `{findings.command}`; every figure is from `test` documents.",
         "\n".join(f"- {line}" for line in findings.about),
-        markdown_table(heading, [_row(judged) for judged in findings.judged.values()]),
+        markdown_table(heading, [_row(judged) for judged in findings.judged.values()], is_escaped=True),
         "A claim held when the whole interval of its comparison lies on the claimed side, and did not hold when all of "
         "it lies on the other; otherwise it is undecided. Dictionaries are compared seed by seed. The interval is "
         "Student's, over seeds, and over resampled documents too where the figure is made from them. Intervals are not "
@@ -87,16 +87,16 @@ def page(findings: ClaimFindings) -> str:
 
 def _row(judged: Judged) -> list[str]:
     claim, found = judged.claim, judged.found
-    means = ", ".join(f"{arm} {number_text(mean)}" for arm, mean in judged.means.items())
+    means = ", ".join(f"{plain(arm)} {number_text(mean)}" for arm, mean in judged.means.items())
     claimed = f"{_comparison(judged)} {'>' if claim.expect == 'above' else '<'} {claim.border:g}"
-    verdict = f"**{judged.verdict}**" + (f": {judged.why}" if judged.why else "")
-    said = f"{claim.says} ({claim.source})"
-    return [said, claim.measure, means, claimed, _found(found), _over(found), verdict]
+    verdict = f"**{judged.verdict}**" + (f": {plain(judged.why)}" if judged.why else "")
+    said = plain(f"{claim.says} ({claim.source})")
+    return [said, plain(claim.measure), means, claimed, _found(found), _over(found), verdict]
 
 
 def _comparison(judged: Judged) -> str:
     """Write the comparison out: `relu - topk`, or `topk / relu`."""
-    weights = judged.claim.weights
+    weights = {plain(arm): weight for arm, weight in judged.claim.weights.items()}
     if judged.claim.scale == "ratio":
         return " * ".join(arm if weight == 1 else f"{arm}^{weight:g}" for arm, weight in weights.items())
     terms = [f"{'+' if weight > 0 else '-'} {_times(abs(weight))}{arm}" for arm, weight in weights.items()]
@@ -122,8 +122,8 @@ def _over(found: Contrast | None) -> str:
 
 def _figures_table(findings: ClaimFindings) -> str:
     arms = list(dict.fromkeys(arm for of_measure in findings.figures.values() for arm in of_measure))
-    rows = [[arm, *(_spread(of_measure.get(arm)) for of_measure in findings.figures.values())] for arm in arms]
-    return markdown_table(["", *findings.figures], rows)
+    rows = [[plain(arm), *(_spread(of_measure.get(arm)) for of_measure in findings.figures.values())] for arm in arms]
+    return markdown_table(["", *map(plain, findings.figures)], rows, is_escaped=True)
 
 
 def _spread(figures: Figures | None) -> str:

@@ -12,9 +12,8 @@ import polars as pl
 from latentese.metrics.intervals import Bootstrap
 from latentese.puzzles.explaining import Found, Written
 from latentese.puzzles.meanings import Meaning, Recovered
-from latentese.report.markdown import markdown_table
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.puzzles import mean_text, names, share_text
-from latentese.report.visible import visible
 from latentese.schemas import SCORES
 from latentese.store.artifact import open_artifact
 from latentese.store.files import write_json, write_text
@@ -110,8 +109,8 @@ def named_table(findings: PlantedFindings) -> str:
         # What failed, or could not be read, names nothing.
         hits = [bool(one.named) for one in own] + [False] * (n_units - len(own))
         by_kind = [_count(findings, explainer, kind) for kind in kinds]
-        rows.append([explainer, share_text(hits, findings.bootstrap.level), *by_kind])
-    return markdown_table(["explainer", "names it", *kinds], rows)
+        rows.append([plain(explainer), share_text(hits, findings.bootstrap.level), *by_kind])
+    return markdown_table(["explainer", "names it", *map(plain, kinds)], rows, is_escaped=True)
 
 
 def scores_table(findings: PlantedFindings) -> str:
@@ -131,9 +130,9 @@ def scores_table(findings: PlantedFindings) -> str:
             [*wrong.values()],
         ]
         cells = [mean_text(column, findings.bootstrap) for column in columns]
-        rows.append([explainer, simulator, str(len(value)), *cells, str(n_failed)])
+        rows.append([plain(explainer), plain(simulator), str(len(value)), *cells, str(n_failed)])
     heading = ["explainer", "simulator", "units", "score", "true sentence", "another's", "failed"]
-    return markdown_table(heading, rows)
+    return markdown_table(heading, rows, is_escaped=True)
 
 
 def scores_of(findings: PlantedFindings) -> pl.DataFrame:
@@ -163,9 +162,9 @@ def _meaning_table(findings: PlantedFindings) -> str:
         texts = []
         for explainer in findings.explainers:
             said = text_of.get((meaning.name, explainer))
-            text = "" if said is None else visible(said.text or f"(failed: {said.error})")
+            text = "" if said is None else plain(said.text or f"(failed: {said.error})")
             texts.append(f"**{text}**" if (meaning.name, explainer) in named else text)
-        rows.append(
-            [meaning.kind, visible(meaning.true), f"{one.unit} ({one.cosine:.2f})" if one.found else "-", *texts]
-        )
-    return markdown_table(["kind", "planted meaning", "latent (cosine)", *findings.explainers], rows)
+        latent = f"{one.unit} ({one.cosine:.2f})" if one.found else "-"
+        rows.append([plain(meaning.kind), plain(meaning.true), latent, *texts])
+    columns = ["kind", "planted meaning", "latent (cosine)", *map(plain, findings.explainers)]
+    return markdown_table(columns, rows, is_escaped=True)

@@ -14,9 +14,8 @@ from latentese.metrics.proportions import wilson_interval
 from latentese.puzzles.explaining import Found, Written
 from latentese.puzzles.puzzle import Puzzle, kinds_of
 from latentese.puzzles.trials import Trial
-from latentese.report.markdown import markdown_table
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.numbers import edges_text, two_digits
-from latentese.report.visible import visible
 from latentese.store.files import write_json, write_text
 
 ALL = "all"
@@ -93,10 +92,9 @@ def trials_table(findings: PuzzleFindings) -> str:
         for kind in [ALL, *kinds]:
             of_kind = [trial for trial in own if kind in (ALL, trial.kind)]
             if of_kind:
-                rows.append(
-                    [f"{judge} ({own[0].measure})" if kind == ALL else "", kind, *_trial_cells(findings, of_kind)]
-                )
-    return markdown_table(heading, rows)
+                named = f"{plain(judge)} ({own[0].measure})" if kind == ALL else ""
+                rows.append([named, kind, *_trial_cells(findings, of_kind)])
+    return markdown_table(heading, rows, is_escaped=True)
 
 
 def found_table(findings: PuzzleFindings) -> str:
@@ -121,8 +119,8 @@ def found_table(findings: PuzzleFindings) -> str:
             own = [one for one in findings.found if (one.explainer, one.judge) == (explainer, judge)]
             means = [_mean([one.value for one in own if one.kind == kind], findings.bootstrap).value for kind in kinds]
             by_kind = ["-" if mean is None else two_digits(mean) for mean in means]
-            rows.append([explainer, judge, n_explained, *_found_cells(findings, own), *by_kind])
-    return markdown_table(heading, rows)
+            rows.append([plain(explainer), plain(judge), n_explained, *_found_cells(findings, own), *by_kind])
+    return markdown_table(heading, rows, is_escaped=True)
 
 
 def _trial_cells(findings: PuzzleFindings, trials: Sequence[Trial]) -> list[str]:
@@ -152,13 +150,13 @@ def _puzzle_table(findings: PuzzleFindings) -> str:
     rows = [
         [
             puzzle.kind,
-            puzzle.name,
-            visible(puzzle.true),
+            plain(puzzle.name),
+            plain(puzzle.true),
             *(_pair(trial_of.get((puzzle.name, judge))) for judge in judges),
         ]
         for puzzle in findings.puzzles
     ]
-    return markdown_table(["kind", "puzzle", "true explanation", *judges], rows)
+    return markdown_table(["kind", "puzzle", "true explanation", *map(plain, judges)], rows, is_escaped=True)
 
 
 def _written_table(findings: PuzzleFindings) -> str:
@@ -167,7 +165,7 @@ def _written_table(findings: PuzzleFindings) -> str:
     rows = []
     for puzzle in findings.puzzles:
         said = [text_of.get((puzzle.name, explainer)) for explainer in explainers]
-        texts = ["" if one is None else visible(one.text or f"(failed: {one.error})") for one in said]
+        texts = ["" if one is None else one.text or f"(failed: {one.error})" for one in said]
         rows.append([puzzle.name, *texts])
     return markdown_table(["puzzle", *explainers], rows)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +9,10 @@ from typing import Any
 import polars as pl
 
 from latentese.report.inputs import ReportSettings
-from latentese.report.markdown import markdown_table
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.numbers import edges_text, estimate_text, two_digits
 from latentese.report.pairs import PairCell, PairTable, pair_tables
 from latentese.report.statements import statements
-from latentese.report.visible import visible
 
 ARM_COLUMNS = (
     "arm",
@@ -56,11 +53,6 @@ def results_page(results: Results, settings: ReportSettings) -> str:
     for name in results.summaries:
         parts += _target(name, results)
     return "\n\n".join([*parts, *_sources()]) + "\n"
-
-
-def plain(text: str) -> str:
-    """Make untrusted text safe in Markdown: visible, and nothing in it is markup."""
-    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(visible(text), quote=False))
 
 
 def _target(name: str, results: Results) -> Iterator[str]:

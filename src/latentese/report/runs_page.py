@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from latentese.report.figures import REVISED, SIM, TRUE, WRONG, write_svg
-from latentese.report.markdown import markdown_table
+from latentese.report.markdown import markdown_table, plain
 from latentese.report.numbers import edges_text, two_digits
 from latentese.report.runs import RunFindings, side_by_side
 from latentese.report.tables import METRIC
@@ -82,16 +82,19 @@ def _runs_table(runs: Sequence[RunFindings]) -> str:
         for target, about in run.targets.items()
     ]
     columns = ["run", "target", "units", "leading explainer", "leading simulator", "intervals"]
-    return markdown_table(columns, _visible(rows))
+    return markdown_table(columns, rows)
 
 
 def _findings_table(runs: Sequence[RunFindings], by: str) -> str:
     of_runs = [{_key(row): row for row in _shown(run.found).filter(by=by).to_dicts()} for run in runs]
     keys = sorted({key for of_run in of_runs for key in of_run}, key=_order)
     n_names = len(Key._fields) - (by == "kind")  # its group is the kind itself
-    rows = [[*map(_one_spaced, key[:n_names]), *(_cell(of_run.get(key)) for of_run in of_runs)] for key in keys]
+    rows = [
+        [*(plain(_one_spaced(name)) for name in key[:n_names]), *(_cell(of_run.get(key)) for of_run in of_runs)]
+        for key in keys
+    ]
     columns = [*Key._fields[:-1], by][:n_names]
-    return markdown_table([*columns, *(visible(run.name).replace("|", "\\|") for run in runs)], _visible(rows))
+    return markdown_table([*columns, *(plain(run.name) for run in runs)], rows, is_escaped=True)
 
 
 def _shown(found: pl.DataFrame) -> pl.DataFrame:
@@ -122,10 +125,6 @@ def _cell(row: dict[str, Any] | None) -> str:
         return f"not defined ({row['n_undefined']} units)"
     control = "" if row["wrong"] is None else f", control {two_digits(row['wrong'])}"
     return f"{two_digits(row['value'])} {edges_text(row['low'], row['high'])} (n {row['n_units']}{control})"
-
-
-def _visible(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[visible(cell) for cell in row] for row in rows]
 
 
 def _places(runs: Sequence[RunFindings], by: str) -> list[tuple[str, ...]]:

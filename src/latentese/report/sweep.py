@@ -14,7 +14,7 @@ from latentese.metrics.intervals import Interval
 from latentese.metrics.laws import Law
 from latentese.metrics.scaling import LOSS
 from latentese.metrics.sweeps import FitSettings, FittedCells
-from latentese.report.markdown import markdown_table, number_text
+from latentese.report.markdown import markdown_table, number_text, plain
 from latentese.report.sweep_figures import write_law_figure
 from latentese.store.files import write_json, write_text
 
@@ -117,7 +117,9 @@ def _law_section(findings: SweepFindings, name: str) -> str:
         f"`{formula(fit.law)}`, fitted to {fit.points.height} cells ({where}{frontier}): "
         f"R² {number_text(fit.r2)}, largest residual {number_text(_largest(fit.points['residual']))}.",
         markdown_table(
-            ["parameter", "value", f"{fit.level:.0%} interval"], [_parameter(*item) for item in fit.parameters.items()]
+            ["parameter", "value", f"{fit.level:.0%} interval"],
+            [_parameter(*item) for item in fit.parameters.items()],
+            is_escaped=True,
         ),
         _held_out_text(fitted),
     ]
@@ -130,7 +132,7 @@ def _law_section(findings: SweepFindings, name: str) -> str:
 
 
 def _parameter(name: str, interval: Interval) -> list[str]:
-    return [name, number_text(interval.value), _edges(interval.low, interval.high)]
+    return [plain(name), number_text(interval.value), _edges(interval.low, interval.high)]
 
 
 def _held_out_text(fitted: FittedCells) -> str:
@@ -139,7 +141,7 @@ def _held_out_text(fitted: FittedCells) -> str:
         return "No cell of this law was held out."
     rows = [
         [
-            f"`{row['run']}`",
+            plain(row["run"]),
             number_text(row[LOSS]),
             f"{number_text(row['predicted'])} {_edges(row['low'], row['high'])}",
             f"{row['relative_error']:+.1%}",
@@ -150,7 +152,8 @@ def _held_out_text(fitted: FittedCells) -> str:
     error, r2 = fitted.held_out.relative_error, fitted.held_out.r2
     explained = "" if r2 is None else f", R² {number_text(r2)}"
     summary = f"Held out: {points.height} cells, mean relative error {error:.1%}{explained}."
-    return f"{summary}\n\n{markdown_table(['held-out cell', 'measured', 'predicted', 'error', 'fitted range'], rows)}"
+    columns = ["held-out cell", "measured", "predicted", "error", "fitted range"]
+    return f"{summary}\n\n{markdown_table(columns, rows, is_escaped=True)}"
 
 
 def _cells_table(findings: SweepFindings) -> str:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from latentese.corpus.contexts import Contexts
 from latentese.errors import ArtifactError, SettingError
 from latentese.examples.store import Examples, join_contexts
-from latentese.explainers.base import PartialExplainer
+from latentese.explainers.base import KnowsUnits, PartialExplainer
 from latentese.records import Example, Explanation, Unit
 from latentese.stages.running import run_async
 from latentese.store.artifact import open_draft
@@ -50,6 +50,9 @@ def explain(
     context_reader, example_reader = Contexts(contexts), Examples(examples)
     inputs = {"contexts": context_reader.artifact, "examples": example_reader.artifact}
     units = example_reader.study(settings.n_units)
+    for explainer in explainers.values():
+        if isinstance(explainer, KnowsUnits):
+            explainer.check_units([unit.unit for unit in units])
     shown = {unit: _explain_examples(unit, example_reader, context_reader) for unit in units}
     described = {**asdict(settings), "explainers": sorted(explainers)}
     with open_draft(out, "explanations", inputs, described) as draft:
