@@ -169,7 +169,7 @@ def test_killed_and_run_again_it_gives_the_bytes_of_an_undisturbed_run(tmp_path)
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *sys.path]), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed")], env=environment, check=False, timeout=120
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed")], env=environment, check=False, timeout=600
     )
     assert killed.returncode == -signal.SIGKILL
     assert list(train_dictionary(resumed, plant(2560), SETTINGS, tmp_path / "killed")) == undisturbed

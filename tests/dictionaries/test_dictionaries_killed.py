@@ -14,7 +14,7 @@ def test_killed_at_any_step_training_goes_on_to_the_same_bytes(tmp_path: Path) -
     path = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
     command = [sys.executable, str(HERE / "killed_worker.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=240)
+    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     runs = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert len(runs) == 8 + 6 + 2 + 2

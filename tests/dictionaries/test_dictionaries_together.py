@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    said = [child.communicate(timeout=240)[0] for child in children]
+    said = [child.communicate(timeout=600)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], "\n".join(said)
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows.children import ending_children, run_child
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 600
 
 
 def python(code: str) -> tuple[int, list[str]]:

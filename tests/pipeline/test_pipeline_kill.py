@@ -21,7 +21,7 @@ from latentese.store.files import sha256_file
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.packaged]
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")

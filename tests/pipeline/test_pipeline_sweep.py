@@ -28,7 +28,7 @@ SWEEP = ("flows.sweep", "toy", "experiment=planted", "training.batch_tokens=64",
 N_CELLS = 15
 STEPS = N_CELLS + 3 + 3
 """Cells, passes; activations, what is missing, results."""
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from latentese.stages.scoring import ScoreSettings
 from latentese.store.tables import read_table
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")

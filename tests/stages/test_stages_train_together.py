@@ -33,7 +33,7 @@ def test_two_processes_write_the_artifact_of_one(tmp_path: Path, division: str) 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, str(HERE / "together_worker.py"), str(activations), str(tmp_path / "together"), division]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=240)
+    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"logged {step}" for step in range(1, 31)], "one process logs"
     one, two = open_artifact(alone, "dictionary"), open_artifact(tmp_path / "together", "dictionary")
