@@ -21,6 +21,10 @@ def prepare(params: Params) -> Callable[[], Path]:
     for setting, group in (("primary_explainer", "explainers"), ("primary_simulator", "simulators")):
         if (name := getattr(chosen, setting)) not in params[group]:
             raise SettingError(f"report.{setting}", name, f"one of {', '.join(params[group])}")
+    refined, judge = params["refinement"]["settings"]["explainer"], params["refinement"]["simulator"]
+    if chosen.primary_explainer == refined and chosen.primary_simulator != judge:
+        allowed = f"{judge}, refinement.simulator: no other one simulates what is refined"
+        raise SettingError("report.primary_simulator", chosen.primary_simulator, allowed)
     targets = {
         target: TargetArtifacts(**{field.name: of_target(target, field.name) for field in fields(TargetArtifacts)})
         for target in params["targets"]

@@ -25,7 +25,7 @@ VERSIONS = {
     "explanations": 3,
     "scores": 2,
     "cascade": 1,
-    "refined": 2,
+    "refined": 3,
     "evaluation": 2,
     "report": 1,
 }
@@ -82,16 +82,21 @@ POOL = pl.Schema({"unit": UNIT, "context": CONTEXT, "positions": POSITIONS, "act
 
 POOL_CONTEXTS = pl.Schema({"context": CONTEXT})
 
+_JUDGED = {
+    "explanation": pl.String(),
+    "unit": UNIT,
+    "simulator": pl.String(),
+    "control": pl.String(),
+    "split": pl.String(),
+    "context": CONTEXT,
+    "document": pl.Int32(),
+    "kind": pl.String(),
+}
+"""What a row about one context begins with: which explanation is judged, by whom, and where."""
+
 SIMULATIONS = pl.Schema(
     {
-        "explanation": pl.String(),
-        "unit": UNIT,
-        "simulator": pl.String(),
-        "control": pl.String(),
-        "split": pl.String(),
-        "context": CONTEXT,
-        "document": pl.Int32(),
-        "kind": pl.String(),
+        **_JUDGED,
         "true_acts": ACTS,
         "expected_acts": ACTS,
         "error": pl.String(),
@@ -101,14 +106,7 @@ SIMULATIONS = pl.Schema(
 
 JUDGEMENTS = pl.Schema(
     {
-        "explanation": pl.String(),
-        "unit": UNIT,
-        "simulator": pl.String(),
-        "control": pl.String(),
-        "split": pl.String(),
-        "context": CONTEXT,
-        "document": pl.Int32(),
-        "kind": pl.String(),
+        **_JUDGED,
         "answer": pl.Float64(),
         "truth": pl.Boolean(),
         "error": pl.String(),
@@ -119,14 +117,7 @@ a yes (a probability, or a similarity), and is null on failure."""
 
 ABLATIONS = pl.Schema(
     {
-        "explanation": pl.String(),
-        "unit": UNIT,
-        "simulator": pl.String(),
-        "control": pl.String(),
-        "split": pl.String(),
-        "context": CONTEXT,
-        "document": pl.Int32(),
-        "kind": pl.String(),
+        **_JUDGED,
         "calibration": pl.String(),
         "n_positions": pl.Int32(),
         "simulated": pl.Float64(),
@@ -226,6 +217,7 @@ SENTENCES = pl.Schema(
         "tokens": pl.List(pl.String()),
         "keep": pl.List(pl.Boolean()),
         "acts": pl.List(pl.Float32()),
+        "prompt_sha256": pl.String(),
     }
 )
 """Sentences that a language model wrote from the explanation `parent`, with what the unit did on them: those without

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentese.errors import SettingError
-from latentese.explainers.selection import ExampleChoice
+from latentese.explainers.selection import EveryFiring, ExampleChoice
 from latentese.records import Context, Example, Kind
 
 
@@ -21,6 +21,19 @@ def contexts(choice: ExampleChoice, examples: list[Example]) -> list[int]:
 def test_the_strongest_of_each_kind_strongest_first() -> None:
     examples = [example(i, float(i)) for i in range(1, 5)] + [example(i, i / 10, "quantile") for i in range(5, 8)]
     assert contexts(ExampleChoice(n_top=2, n_quantile=2), examples) == [4, 3, 7, 6]
+
+
+def test_spread_quantile_ones_go_from_strong_to_weak() -> None:
+    top = [example(i, float(i)) for i in range(1, 5)]
+    bands = [example(10 + i, i / 10, "quantile") for i in range(1, 21)]  # four in each of five bands
+    assert contexts(ExampleChoice(n_top=2, n_quantile=5, spread=True), top + bands) == [4, 3, 28, 24, 20, 16, 12]
+    assert contexts(ExampleChoice(n_top=2, n_quantile=4, spread=True), top + bands) == [4, 3, 28, 23, 18, 13]
+    assert contexts(ExampleChoice(n_top=1, n_quantile=9, spread=True), top + bands[:3]) == [4, 13, 12, 11]
+
+
+def test_where_every_firing_example_is_shown_top_ones_come_first() -> None:
+    examples = [example(1, 1.0), example(2, 3.0, "quantile"), example(3, 2.0), example(4, 9.0, "random")]
+    assert [shown.context.context for shown in EveryFiring().of(examples)] == [3, 1, 2]
 
 
 def test_other_documents_come_before_repeats() -> None:

@@ -75,6 +75,11 @@ def test_edit_in_conf_is_never_ignored(ran: Ran) -> None:
         ("check", "subject.path=/nowhere", "/nowhere: no model here (config.json is missing)"),
         ("check", "+training.batch_size=3", "training.batch_size=3 is not allowed: unknown key; known are n_tokens, "),
         ("check", "report.primary_simulator=me", "report.primary_simulator='me' is not allowed: one of embedding, "),
+        (
+            "check",
+            "report.primary_simulator=embedding",
+            "='embedding' is not allowed: token_table, refinement.simulator",
+        ),
         ("tokenize", "contexts.ctx_len=9999", "ctx_len=9999 is not allowed: at most 64"),
         ("tokenize", "corpus.folder.source.path=/nowhere", "/nowhere"),
     ],

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from toy_units import make_context, make_example, make_explanation
 
+from latentese.errors import SettingError
+from latentese.explainers.selection import EveryFiring, ExampleChoice
+from latentese.explainers.token_activation import TokenActivationExplainer
 from latentese.lm.protocol import Message, Reply, Request
 from latentese.lm.scripted import ScriptedChat
 from latentese.records import Example, Explanation, Unit, Usage
@@ -144,6 +147,15 @@ def test_the_control_sees_extras_and_no_counterexample() -> None:
     written = asyncio.run(arm.propose(UNIT, PARENT, evidence(), 1))
     assert (written.text, written.explanation) == ("contexts (1, 4)", "1.re_explanation.1")
     assert (written.explainer, written.revision, written.parent) == ("re_explanation", 1, "1.reader.0")
+
+
+def test_a_control_that_shows_fewer_examples_than_it_says_is_refused() -> None:
+    shown = evidence()
+    narrow = TokenActivationExplainer(Recorder(" x"), choice=ExampleChoice(n_top=1, n_quantile=0))
+    with pytest.raises(SettingError, match=r"re_explanation\.explainer='shows 1 of 2 examples'.*EveryFiring"):
+        asyncio.run(ReExplanation(narrow).propose(UNIT, PARENT, shown, 1))
+    wide = ReExplanation(replace(narrow, choice=EveryFiring()))
+    assert asyncio.run(wide.propose(UNIT, PARENT, shown, 1)).examples == (1, 4)
 
 
 def test_the_revision_shows_counterexamples_of_both_kinds() -> None:

@@ -19,17 +19,37 @@ FINALS = pl.DataFrame(
 )
 
 
+TRUE = (0.0, 1.0, 2.0, 3.0)
+EXACT, HALF, REVERSED = TRUE, (0.0, 0.0, 1.0, 0.0), (3.0, 2.0, 1.0, 0.0)
+
+
+def rows(explanation: str, *expected: tuple[float, ...] | None) -> pl.DataFrame:
+    """One context per simulation, all with the same truth."""
+    key = {"explanation": explanation, "unit": 1, "simulator": "s", "control": "none", "split": "test", "kind": "top"}
+    table = [
+        {**key, "context": n, "document": n, "true_acts": TRUE, "expected_acts": acts, "error": None}
+        for n, acts in enumerate(expected)
+    ]
+    return pl.DataFrame(table, schema=schemas.SIMULATIONS)
+
+
 def test_the_gain_by_hand() -> None:
-    scores = {"a": 0.1, "a2": 0.4, "b": 0.5, "c": 0.3, "c2": None, "d": None, "d2": 0.9, "e": 0.0, "e2": 0.9}
-    values = pl.DataFrame({"explanation": list(scores), "value": list(scores.values())})
-    # Unit 1 gains 0.3, unit 2 kept its first: 0. Units 3 and 4 lack one side, unit 9 took no part.
-    found = arm_gain("revision", "initial", FINALS, values)
-    assert found == {"n_compared": 2, "test_gain": pytest.approx(0.15)}
+    flat = (1.0, 1.0, 1.0, 1.0)
+    by_hand = {"a": REVERSED, "a2": EXACT, "b": HALF, "c": EXACT, "c2": flat, "d": flat, "d2": EXACT, "e": EXACT}
+    simulated = {name: rows(name, acts) for name, acts in by_hand.items()}
+    # Unit 1 gains 2, unit 2 kept its first: 0. Units 3 and 4 are undefined on one side, unit 9 took no part.
+    found = arm_gain("revision", "initial", FINALS, simulated)
+    assert found == {"n_compared": 2, "test_gain": pytest.approx(1.0)}
+
+
+def test_what_one_side_failed_on_is_no_gain_of_the_other() -> None:
+    finals = FINALS.filter(unit=1)
+    same = {"a": rows("a", EXACT, REVERSED), "a2": rows("a2", EXACT, None)}
+    assert arm_gain("revision", "initial", finals, same) == {"n_compared": 1, "test_gain": pytest.approx(0.0)}
 
 
 def test_nothing_to_compare_gives_no_gain() -> None:
-    values = pl.DataFrame({"explanation": [], "value": []}, schema={"explanation": pl.String, "value": pl.Float64})
-    assert arm_gain("revision", "initial", FINALS, values) == {"n_compared": 0, "test_gain": None}
+    assert arm_gain("revision", "initial", FINALS, {}) == {"n_compared": 0, "test_gain": None}
 
 
 def test_gain_at_cost_by_hand() -> None:

@@ -13,7 +13,8 @@ from latentese.errors import AnswerError, LatenteseError, SettingError
 from latentese.lm.protocol import Finish, Message, Reply, Request
 from latentese.records import Context, Example, Explanation, Simulation, Unit, Usage
 from latentese.refinement.base import Counterexample, Evidence, Gathered, Material, Shown
-from latentese.refinement.generated import GeneratedSentences, RandomSentences, draw_random
+from latentese.refinement.controls import RandomSentences, draw_random
+from latentese.refinement.generated import GeneratedSentences
 from latentese.refinement.revise import Reviser
 from latentese.refinement.sentences import SentenceWriter
 

@@ -13,7 +13,8 @@ from latentese.patterns.n2g import Strength, TokenIds
 from latentese.patterns.token_table import TableSettings
 from latentese.records import Context, Example, Explanation, Unit
 from latentese.refinement.base import Counterexample, Evidence, Material, Shown
-from latentese.refinement.patterns import PatternRevision, RandomExamples, TableRevision, conditions, draw_both
+from latentese.refinement.controls import RandomExamples, draw_both
+from latentese.refinement.patterns import PatternRevision, TableRevision, conditions
 from latentese.simulators.n2g import N2GSimulator
 from latentese.simulators.token_table import TokenTableSimulator
 

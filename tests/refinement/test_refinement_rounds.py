@@ -9,6 +9,7 @@ from dataclasses import replace
 import polars as pl
 from toy_units import make_explanation
 
+from latentese import schemas
 from latentese.records import Unit, Usage
 from latentese.refinement.loop import Course, LoopSettings, Step
 from latentese.refinement.rounds import run_rounds
@@ -27,7 +28,7 @@ class TenTokens:
 def whys(n_units: int, budget: int | None) -> list[tuple[int, object, object]]:
     first = make_explanation("y")
     courses = [
-        Course(Unit(unit, 0.1, 1.0, 1.0, 0.0), arm, first, first, 0.0, frozenset())
+        Course(Unit(unit, 0.1, 1.0, 1.0, 0.0), arm, first, first, schemas.SIMULATIONS.to_frame(), frozenset())
         for unit in range(n_units)
         for arm in ("a", "b")
     ]

@@ -11,7 +11,7 @@ import pytest
 from toy_report import Toy
 
 from latentese import schemas
-from latentese.report.arms import arm_costs, arm_ends, arm_names, is_control, random_arm, tokens_per_point
+from latentese.report.arms import arm_costs, arm_ends, arm_names, is_control, random_controls, tokens_per_point
 from latentese.report.index_page import _arms
 from latentese.report.inputs import ReportSettings, Target, open_target
 from latentese.report.pairs import PAIRS
@@ -98,11 +98,20 @@ def figures_of(target: Target, settings: ReportSettings) -> dict[str, object]:
     return summarise(target, study_units(target, settings), pl.DataFrame(schema=PAIRS), settings)
 
 
-def test_controls_are_told_from_what_they_are_controls_of() -> None:
-    names = ["revision", "generated", "re_explanation", "random_sentences", "random_examples"]
-    assert [is_control(name) for name in names] == [False, False, True, True, True]
-    assert random_arm(finals((1, "revision", "a"), (1, "random_sentences", "b"))) == "random_sentences"
-    assert random_arm(finals((1, "revision", "a"), (1, "re_explanation", "b"))) is None
+def controlled(target: Target, **controls: str) -> Target:
+    """The same target, some of its arms being controls of others, as the manifest of refinement tells."""
+    counted = target.refine_counts["arms"]
+    arms = counted | {name: counted.get(name, {}) | {"control_of": arm} for name, arm in controls.items()}
+    return replace(target, refine_counts={**target.refine_counts, "arms": arms})
+
+
+def test_controls_are_told_from_what_they_are_controls_of(toy: Toy) -> None:
+    target, _ = open_target("latents", toy.targets["latents"])
+    assert random_controls(target) == {}
+    other = controlled(target, random_sentences="generated", drawn="revision")
+    names = ["revision", "generated", "re_explanation", "random_sentences", "drawn"]
+    assert [is_control(other, name) for name in names] == [False, False, True, True, True]
+    assert random_controls(other) == {"generated": "random_sentences", "revision": "drawn"}
 
 
 def test_a_control_with_random_texts_is_compared_in_the_place_of_explaining_again(
@@ -110,7 +119,8 @@ def test_a_control_with_random_texts_is_compared_in_the_place_of_explaining_agai
 ) -> None:
     target, _ = open_target("latents", toy.targets["latents"])
     before = json.loads((published / "metrics.json").read_text())["latents"]
-    after = figures_of(renamed(target, re_explanation="random_examples"), settings)
+    random = renamed(target, re_explanation="random_examples")
+    after = figures_of(controlled(random, random_examples="revision"), settings)
     # The same explanations under another name: what was the gain over one control is that over the other.
     gain, arms = after["gain"], after["arms"]
     assert isinstance(gain, dict) and isinstance(arms, dict)
@@ -126,9 +136,11 @@ def test_a_control_with_random_texts_is_compared_in_the_place_of_explaining_agai
 def test_every_arm_is_compared_with_both_controls(toy: Toy, settings: ReportSettings, ends_like: str) -> None:
     target, _ = open_target("latents", toy.targets["latents"])
     random = target.finals.filter(arm=ends_like).with_columns(arm=pl.lit("random_sentences"))
-    both = replace(target, finals=pl.concat([target.finals, random]))
-    arms = figures_of(both, settings)["arms"]
-    assert isinstance(arms, dict)
+    both = controlled(replace(target, finals=pl.concat([target.finals, random])), random_sentences="revision")
+    figures = figures_of(both, settings)
+    arms, gain_of_all = figures["arms"], figures["gain"]
+    assert isinstance(arms, dict) and isinstance(gain_of_all, dict)
+    assert gain_of_all["over_random"] == arms["revision"]["over_random"]
     # Over a control that ends with the first explanations, the gain is that over these; over one that ends with the
     # revisions themselves it is nothing.
     gain = arms["revision"]["gain"]["mean"]
@@ -136,3 +148,13 @@ def test_every_arm_is_compared_with_both_controls(toy: Toy, settings: ReportSett
     assert arms["revision"]["over_random"]["mean"] == (gain if ends_like == "initial" else 0)
     assert arms["revision"]["over_re_explanation"]["mean"] == gain, "nothing was accepted by explaining again"
     assert not {"over_re_explanation", "over_random"} & set(arms["random_sentences"])
+
+
+def test_a_control_is_compared_with_no_arm_but_its_own(toy: Toy, settings: ReportSettings) -> None:
+    target, _ = open_target("latents", toy.targets["latents"])
+    random = target.finals.filter(arm="revision").with_columns(arm=pl.lit("random_sentences"))
+    with_random = controlled(replace(target, finals=pl.concat([target.finals, random])), random_sentences="generated")
+    figures = figures_of(with_random, settings)
+    arms, gain = figures["arms"], figures["gain"]
+    assert isinstance(arms, dict) and isinstance(gain, dict)
+    assert "over_random" not in arms["revision"] and "over_random" not in gain

@@ -24,9 +24,9 @@ def with_sentences(one: Target, unit: int, child: str, parent: str, arm: str = "
     """Two sentences written from `parent` in round 1: one fires on its second token, the other is silent and shown."""
     decision = (unit, arm, 1, parent, child, 0.1, 0.2, True, "better", [], [], [], [-7], [])
     written = [
-        (unit, arm, 1, parent, -5, ["The", " cat", HOSTILE], [False, True, True], [9.0, 2.0, 0.0]),
-        (unit, arm, 1, parent, -7, ["A", " dog"], [False, True], [0.0, 0.0]),
-        (unit, arm, 2, parent, -9, ["Later", " on"], [False, True], [0.0, 1.0]),
+        (unit, arm, 1, parent, -5, ["The", " cat", HOSTILE], [False, True, True], [9.0, 2.0, 0.0], "p"),
+        (unit, arm, 1, parent, -7, ["A", " dog"], [False, True], [0.0, 0.0], "p"),
+        (unit, arm, 2, parent, -9, ["Later", " on"], [False, True], [0.0, 1.0], "p"),
     ]
     decisions = pl.DataFrame([decision], schema=schemas.DECISIONS, orient="row")
     return replace(

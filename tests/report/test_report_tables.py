@@ -81,6 +81,16 @@ def test_scores_are_those_of_the_explanation_each_arm_ends_with() -> None:
     assert table["wrong_score"].to_list() == [0.05, None, None, None, None]
 
 
+def test_what_was_refined_is_not_said_of_another_explainers_explanations() -> None:
+    # `1.revision.1` revises what `ex` wrote; `table` has explanations of its own, which nobody revised.
+    target = small_target()
+    own = [explanation(unit, "table", 0) for unit in (1, 2)]
+    both = replace(target, explanations={**target.explanations, **{e.explanation: e for e in own}})
+    table = study_units(both, replace(SETTINGS, primary_explainer="table"))
+    assert table["final"].to_list() == ["1.table.0", "2.table.0", "3.table.0"] == table["first"].to_list()
+    assert not table["refined"].any()
+
+
 def test_an_arm_without_a_final_ends_with_the_first_explanation() -> None:
     table = study_units(small_target(), SETTINGS)
     assert table["control"].to_list() == [f"{unit}.ex.0" for unit in range(1, 6)]

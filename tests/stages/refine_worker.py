@@ -22,8 +22,9 @@ from latentese.patterns.n2g import Strength
 from latentese.reading.base import give_reader
 from latentese.records import Unit, Usage
 from latentese.refinement.base import Arm
-from latentese.refinement.generated import GeneratedSentences, RandomSentences
-from latentese.refinement.patterns import PatternRevision, RandomExamples, TableRevision
+from latentese.refinement.controls import RandomExamples, RandomSentences
+from latentese.refinement.generated import GeneratedSentences
+from latentese.refinement.patterns import PatternRevision, TableRevision
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
 from latentese.refinement.sentences import SentenceWriter

@@ -23,6 +23,7 @@ from latentese.stages.tokenize import tokenize
 from latentese.store.artifact import open_artifact
 from latentese.store.shards import Activations, shard_name
 from latentese.subject.settings import CaptureSettings
+from latentese.weights.devices import definite_dtype
 from latentese.weights.load import load_causal_lm
 from latentese.weights.local import LocalModel
 
@@ -90,6 +91,18 @@ def test_bfloat16_is_stored_as_such(contexts: Path, subject: LocalModel, tmp_pat
     acts = Activations(collect(contexts, subject, HOOKPOINT, settings, tmp_path / "acts"))
     assert acts.read(0).acts.dtype == torch.bfloat16
     assert acts.artifact.manifest.counts["dtype"] == "bfloat16"
+
+
+def test_auto_is_what_this_processor_computes_fast_and_the_artifact_says_which(
+    contexts: Path, subject: LocalModel, tmp_path: Path
+) -> None:
+    made = [
+        collect(contexts, subject, HOOKPOINT, replace(SETTINGS, dtype=dtype, splits=("select",)), tmp_path / dtype)
+        for dtype in ("auto", definite_dtype("auto", "cpu"))
+    ]
+    auto, named = (open_artifact(path, "activations").manifest for path in made)
+    assert auto.settings["dtype"] == auto.counts["dtype"] in ("bfloat16", "float32")
+    assert auto.files == named.files and auto.settings == named.settings
 
 
 def test_shards_hold_whole_batches_and_all_contexts_once(contexts: Path) -> None:
@@ -166,7 +179,7 @@ def test_contexts_longer_than_the_models_are_refused(contexts: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("dtype", "float16", "one of bfloat16, float32"),
+        ("dtype", "float16", "one of bfloat16, float32, auto"),
         ("splits", [], "one or more of train"),
         ("splits", ["dev"], "one or more of train"),
         ("batch_contexts", 0, "at least 1"),

@@ -17,10 +17,11 @@ from latentese.lm.cached import CachedChat
 from latentese.lm.protocol import Reply, Request
 from latentese.records import Context, Example, Explanation, Simulation, Unit, Usage
 from latentese.refinement.base import Arm
-from latentese.refinement.generated import GeneratedSentences, RandomSentences
+from latentese.refinement.controls import RandomExamples, RandomSentences
+from latentese.refinement.generated import GeneratedSentences
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
-from latentese.refinement.sentences import SentenceWriter
+from latentese.refinement.sentences import SENTENCES_PROMPT, SentenceWriter
 from latentese.stages.refine import refine
 from latentese.stages.refining import RefineInputs, RefineSettings
 from latentese.stages.score import score
@@ -174,8 +175,63 @@ def test_what_cannot_be_refined_stops_with_one_line(inputs: RefineInputs, tmp_pa
         run(inputs, tmp_path / "out", settings=RefineSettings("reader", n_rounds=0))
     other = WordListSimulator()
     other.name = "unscored"
-    with pytest.raises(ArtifactError, match=r"no select score by unscored"):
+    with pytest.raises(ArtifactError, match=r"0\.reader\.0 has no select score by unscored"):
         refine(inputs, other, arms(improve), SETTINGS, tmp_path / "out")
+
+
+def test_revisions_are_judged_on_the_contexts_of_a_limited_score(inputs: RefineInputs, tmp_path: Path) -> None:
+    settings = ScoreSettings(n_boot=20, limits={"words": {"n_contexts": 4}})
+    judges = {"words": WordListSimulator()}
+    few = score(inputs.contexts, inputs.examples, inputs.explanations, judges, settings, tmp_path / "few")
+    out = run(replace(inputs, scores=few), tmp_path / "out")
+    key = ["unit", "split", "context", "kind"]
+    scored, refined = (read_table(path / "simulations.parquet", schemas.SIMULATIONS) for path in (few, out))
+    first = scored.filter(control="none").join(refined, on=["unit", "split"], how="semi")
+    assert refined.height > 0 and refined.join(first, on=key, how="anti").is_empty()
+    assert set(refined.group_by("explanation", "split").len()["len"]) == {4}
+
+
+class LongFails(WordListSimulator):
+    """Expects 1 on `w4` for anything said of unit 4, and has no answer on most contexts for what is said at length."""
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        found = await super().simulate(replace(explanation, text=(explanation.text or "").split()[0]), contexts)
+        is_long = len((explanation.text or "").split()) > 2
+        return [
+            replace(one, expected=None, error="no answer") if is_long and context.context % 3 else one
+            for one, context in zip(found, contexts, strict=True)
+        ]
+
+
+def test_an_explanation_gains_nothing_by_the_answers_it_has_not(inputs: RefineInputs, tmp_path: Path) -> None:
+    judges = {"words": LongFails()}
+    settings = ScoreSettings(n_boot=20)
+    scores = score(inputs.contexts, inputs.examples, inputs.explanations, judges, settings, tmp_path / "scores")
+    longer = {"revision": Reviser(Answers(lambda question: "w4 and the like"))}
+    out = refine(replace(inputs, scores=scores), LongFails(), longer, SETTINGS, tmp_path / "out")
+    table = decisions(out).filter(unit=4)
+    assert table.height == SETTINGS.patience and not table["accepted"].any()
+    assert table["select_child"].to_list() == table["select_parent"].to_list()
+    assert set(table["why"]) == {"gain +0.000 on select, not above 0.01"}
+    child = read_table(out / "simulations.parquet", schemas.SIMULATIONS).filter(unit=4)
+    assert child["expected_acts"].null_count() > 0, "some were not answered"
+
+
+def test_each_control_with_random_texts_shows_as_many_as_the_arm_it_is_of(inputs: RefineInputs, tmp_path: Path) -> None:
+    revision = Reviser(Answers(improve))
+    made: dict[str, Arm] = {"revision": revision, "random_examples": RandomExamples(revision)}
+    out = refine(inputs, WordListSimulator(), made, SETTINGS, tmp_path / "out")
+    first = {(row["unit"], row["arm"]): row for row in decisions(out).filter(round=1).to_dicts()}
+    for unit in (1, 4):
+        shown, random = first[unit, "revision"], first[unit, "random_examples"]
+        n_shown = len(shown["false_positives"] + shown["false_negatives"])
+        assert n_shown == len(random["random_examples"]) > 0
+        assert not random["false_positives"] + random["false_negatives"]
+    counts = open_artifact(out, "refined").manifest.counts["arms"]
+    assert {name: arm.get("control_of") for name, arm in counts.items()} == {
+        "revision": None,
+        "random_examples": "revision",
+    }
 
 
 class WordReader:
@@ -204,6 +260,7 @@ def test_written_sentences_are_evidence_and_stay_traceable(inputs: RefineInputs,
     assert len(control["random_examples"]) == 2 and not control["sentences"]
     contexts = read_table(inputs.contexts / "contexts.parquet", schemas.CONTEXTS)
     assert set(contexts.filter(pl.col("context").is_in(control["random_examples"]))["split"]) == {"explain"}
+    assert set(sentences["prompt_sha256"]) == {SENTENCES_PROMPT.sha256}
     counts = open_artifact(out, "refined").manifest.counts["arms"]["generated"]
     assert counts["n_sentences"] == sentences.filter(arm="generated").height
     assert counts["n_silent_sentences"] > 0 == counts["n_failed_sentences"]
@@ -229,6 +286,15 @@ def test_sentences_that_all_fire_leave_nothing_to_revise(inputs: RefineInputs, t
     out = refine(inputs, WordListSimulator(), written_arms("1. w1 w4"), SETTINGS, tmp_path / "out")
     assert set(decisions(out)["why"]) == {"the unit fires on every sentence"}
     assert read_explanations(out / "explanations.jsonl") == []
+
+
+def test_silent_sentences_that_were_shown_leave_nothing_new(inputs: RefineInputs, tmp_path: Path) -> None:
+    chat = Answers(lambda question: "1. here w9" if question.startswith("Description:") else "w8")
+    generated = GeneratedSentences(Reviser(chat), SentenceWriter(chat)).with_reader(WordReader())  # type: ignore[arg-type]
+    out = refine(inputs, WordListSimulator(), {"generated": generated}, SETTINGS, tmp_path / "out")
+    # The revision is rejected, so the same sentence is written for the same explanation again.
+    second = decisions(out).filter(round=2)
+    assert set(second["why"]) == {"no silent sentence that was not shown"} and second.height == 2
 
 
 def test_answers_without_sentences_are_counted(inputs: RefineInputs, tmp_path: Path) -> None:
@@ -272,8 +338,8 @@ def test_what_the_simulator_reads_is_spent_too(inputs: RefineInputs, tmp_path: P
     for arm in ("generated", "random_sentences"):
         before, after = (open_artifact(out, "refined").manifest.counts["arms"][arm] for out in (free, priced))
         read = after["simulator_prompt_tokens"]
-        # At least the pool's candidates, of two units.
-        assert before["simulator_prompt_tokens"] == 0 and read > 2 * 3 * 30
+        # Sentences and `select` contexts of two units: the pool's candidates, 30 each, are not mined for these arms.
+        assert before["simulator_prompt_tokens"] == 0 and 0 < read < 2 * 3 * 30
         assert after["prompt_tokens"] == before["prompt_tokens"] + read
         assert after["completion_tokens"] == before["completion_tokens"] + read // 3
     settings = replace(SETTINGS, max_prompt_tokens=before["prompt_tokens"] + 1)

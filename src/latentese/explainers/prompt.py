@@ -1,4 +1,7 @@
-"""The explainer's prompt as data: every word of it can be replaced in the configuration."""
+"""The explainer's prompt as data: system text, worked units, question and how answers begin can be replaced in conf/.
+
+The few words between a unit's excerpts, such as `Marked:`, belong to how they are rendered.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class ExplainPrompt:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all its words."""
+        """Hash of all its words; those of the rendering, which writes the examples, are not among them."""
         return sha256_json({**asdict(self), "worked": [asdict(worked) for worked in self.worked]})
 
     def messages(self, shown: str) -> tuple[Message, ...]:

@@ -20,10 +20,12 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class ExampleChoice:
-    """How many examples of each kind are shown; random ones and near misses never are."""
+    """How many examples of each kind are shown, the strongest; random ones and near misses never are."""
 
     n_top: int = 8
     n_quantile: int = 4
+    spread: bool = False
+    """Show quantile examples at even distances, from strong to weak, instead of the strongest: weak firings too."""
 
     def __post_init__(self) -> None:
         if self.n_top < 1 or self.n_quantile < 0:
@@ -31,17 +33,36 @@ class ExampleChoice:
 
     def of(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """Choose among a unit's examples: those in which it fires, strongest first, other documents before repeats."""
-        return (*_strongest(examples, "top", self.n_top), *_strongest(examples, "quantile", self.n_quantile))
+        top, quantile = (_firing(examples, kind) for kind in ("top", "quantile"))
+        chosen = _spread(quantile, self.n_quantile) if self.spread else quantile[: self.n_quantile]
+        return (*_sorted(top[: self.n_top]), *_sorted(chosen))
 
 
-def _strongest(examples: Sequence[Example], kind: Kind, n: int) -> list[Example]:
-    firing = [example for example in examples if example.kind == kind and example.max_act > 0]
-    firing.sort(key=lambda example: (-example.max_act, example.context.context))
+@dataclass(frozen=True)
+class EveryFiring:
+    """All examples in which the unit fires, those of kind `top` first."""
+
+    def of(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        """Choose all firing ones, strongest first of each kind."""
+        return tuple(example for kind in ("top", "quantile") for example in _sorted(_firing(examples, kind)))
+
+
+def _firing(examples: Sequence[Example], kind: Kind) -> list[Example]:
+    """List those of a kind in which the unit fires, strongest first; a document's others come behind all documents."""
     documents: set[int] = set()
     first: list[Example] = []
     repeats: list[Example] = []
-    for example in firing:
+    for example in _sorted([e for e in examples if e.kind == kind and e.max_act > 0]):
         (repeats if example.context.document in documents else first).append(example)
         documents.add(example.context.document)
-    chosen = (first + repeats)[:n]
-    return sorted(chosen, key=lambda example: (-example.max_act, example.context.context))
+    return first + repeats
+
+
+def _spread(examples: Sequence[Example], n: int) -> list[Example]:
+    """Take `n` of them at even distances, or all."""
+    n_taken = min(n, len(examples))
+    return [examples[(2 * i + 1) * len(examples) // (2 * n_taken)] for i in range(n_taken)]
+
+
+def _sorted(examples: Sequence[Example]) -> list[Example]:
+    return sorted(examples, key=lambda example: (-example.max_act, example.context.context))

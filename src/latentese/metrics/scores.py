@@ -11,7 +11,7 @@ import polars as pl
 from latentese import schemas
 from latentese.metrics.calibration import Calibration
 from latentese.metrics.completion import Range
-from latentese.metrics.correlation import Floats, document_sums, token_sums
+from latentese.metrics.correlation import Floats, document_sums, pearson_over, token_sums
 from latentese.metrics.intervals import Bootstrap, document_interval
 from latentese.metrics.measures import CORRELATION, Complete, Measure
 from latentese.records import Explanation
@@ -137,3 +137,31 @@ def sums_by_document(simulations: pl.DataFrame) -> tuple[list[int], Floats]:
     pairs = zip(judged["true_acts"].to_list(), judged["expected_acts"].to_list(), strict=True)
     documents = judged["document"].to_list()
     return sorted(set(documents)), document_sums(documents, (token_sums(true, expected) for true, expected in pairs))
+
+
+def same_contexts(before: pl.DataFrame, after: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Add up token sums [n_documents, 6] of two explanations over the contexts that both answered.
+
+    A context that one of them failed on would make a difference that is none: the other's score is then over easier or
+    harder texts.
+    """
+    answered = [side.filter(pl.col("expected_acts").is_not_null()) for side in (before, after)]
+    both = list(set(answered[0]["context"]) & set(answered[1]["context"]))
+    first, second = (sums_by_document(side.filter(pl.col("context").is_in(both)))[1] for side in answered)
+    return first, second
+
+
+def correlation_of(simulations: pl.DataFrame) -> float | None:
+    """Correlation over all contexts with an answer; None where it is not defined."""
+    return _defined(sums_by_document(simulations)[1])
+
+
+def paired_correlations(before: pl.DataFrame, after: pl.DataFrame) -> tuple[float | None, float | None]:
+    """Correlations of two explanations over the contexts that both answered; None where one is not defined."""
+    first, second = same_contexts(before, after)
+    return _defined(first), _defined(second)
+
+
+def _defined(sums: Floats) -> float | None:
+    value = pearson_over(sums)
+    return value if np.isfinite(value) else None

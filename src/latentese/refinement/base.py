@@ -79,7 +79,7 @@ class Material:
     unit: Unit
     parent: Explanation
     evidence: Evidence
-    """What was mined."""
+    """What was mined, if the arm wants it."""
     fresh: tuple[Example, ...]
     """Pool contexts that were not shown before, silent ones included."""
     shown: frozenset[int]
@@ -97,14 +97,31 @@ class Gathered:
     error: str | None = None
     """Why no sentence could be used."""
     usage: Usage = field(default_factory=Usage)
+    prompt_sha256: str = ""
+    """Of the prompt by which sentences were written."""
 
 
 @runtime_checkable
 class Gatherer(Protocol):
-    """An arm that looks for evidence beyond what is mined for all."""
+    """An arm that looks for evidence of its own."""
+
+    @property
+    def wants_mined(self) -> bool:
+        """Whether it goes by counterexamples of the pool; where it does not, none are mined."""
+        ...
 
     async def gather(self, material: Material) -> Gathered:
         """Gather the evidence of one round."""
+        ...
+
+
+@runtime_checkable
+class RandomControl(Protocol):
+    """An arm that shows random texts in the place of what another one shows, and is else the same."""
+
+    @property
+    def control_of(self) -> str:
+        """Name of the other arm."""
         ...
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
+
+from latentese.metrics.scores import paired_correlations
 
 POINT = 0.01
 """A point of score."""
 
 
-def arm_gain(arm: str, initial: str, finals: pl.DataFrame, values: pl.DataFrame) -> dict[str, int | float | None]:
+def arm_gain(
+    arm: str, initial: str, finals: pl.DataFrame, simulated: Mapping[str, pl.DataFrame]
+) -> dict[str, int | float | None]:
     """Take the mean paired gain of an arm: test_gain, and n_compared, over how many units.
 
-    finals: rows of FINALS; values: explanation and its `test` score in `value`. Units that took part count, with a gain
-    of 0 where the arm kept the first explanation; a unit counts only where both scores are defined.
+    finals: rows of FINALS; simulated: rows of SIMULATIONS on `test`, by explanation. Units that took part count, with a
+    gain of 0 where the arm kept the first explanation. A gain is over the contexts that both explanations answered; a
+    unit counts only where both correlations are defined there.
     """
     refined = finals.filter("refined")
-    first, last = (
-        refined.filter(arm=name)
-        .join(values.drop_nulls(), on="explanation", how="inner", maintain_order="left")
-        .select("unit", pl.col("value").alias(name))
-        for name in (initial, arm)
-    )
-    both = first.join(last, on="unit", how="inner", maintain_order="left")
-    gains = both[arm] - both[initial]
-    return {"n_compared": len(gains), "test_gain": float(gains.sum()) / len(gains) if len(gains) else None}
+    first, last = (dict(refined.filter(arm=name).select("unit", "explanation").iter_rows()) for name in (initial, arm))
+    pairs = [
+        paired_correlations(simulated[begin], simulated[last[unit]])
+        for unit, begin in first.items()
+        if begin in simulated and last.get(unit) in simulated
+    ]
+    gains = [after - before for before, after in pairs if before is not None and after is not None]
+    return {"n_compared": len(gains), "test_gain": sum(gains) / len(gains) if gains else None}
 
 
 def gain_at_cost(test_gain: float | None, prompt_tokens: int) -> dict[str, float | None]:
@@ -34,9 +40,3 @@ def gain_at_cost(test_gain: float | None, prompt_tokens: int) -> dict[str, float
     per_1000 = None if test_gain is None or not prompt_tokens else test_gain / prompt_tokens * 1000
     per_point = None if test_gain is None or test_gain <= 0 else prompt_tokens / (test_gain / POINT)
     return {"gain_per_1000_prompt_tokens": per_1000, "prompt_tokens_per_point": per_point}
-
-
-def values_on_test(scores: pl.DataFrame, simulator: str, contexts: str) -> pl.DataFrame:
-    """Select one simulator's correlations on `test`: explanation and value. `scores`: rows of SCORES."""
-    judged = scores.filter(simulator=simulator, control="none", split="test", contexts=contexts, metric="correlation")
-    return judged.select("explanation", "value")

@@ -1,4 +1,4 @@
-"""Revision with sentences that the explanation's own words call forth, and its control with random ones.
+"""Revision with sentences that the explanation's own words call forth.
 
 Announced with the 2023 paper (Bills et al., "Language models can explain neurons in language models", revisions): have
 about ten sentences written that should activate the unit, run the subject on them, and show those that do not.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
-
-import numpy as np
 
 from latentese.errors import AnswerError, SettingError
 from latentese.reading.base import Reader, needed
@@ -44,22 +42,27 @@ class GeneratedSentences:
         """Give the same arm with a reader."""
         return replace(self, reader=reader)
 
+    @property
+    def wants_mined(self) -> bool:
+        """Only where they are shown."""
+        return self.with_mined
+
     async def gather(self, material: Material) -> Gathered:
         """Have sentences written and read them with the subject; a failure leaves the mined evidence, if wanted."""
         mined = material.evidence.counterexamples if self.with_mined else ()
-        usage = Usage()
+        usage, prompt = Usage(), self.writer.prompt.sha256
         try:
             reply = await self.writer.ask(material.parent.text or "")
             usage = reply.usage
             texts = self.writer.read(reply)
         except AnswerError as problem:
-            return Gathered(replace(material.evidence, counterexamples=mined), (), str(problem), usage)
+            return Gathered(replace(material.evidence, counterexamples=mined), (), str(problem), usage, prompt)
         [sentences] = needed(self.reader, self.name).examples([material.unit], texts)
         silent = [s for s in sentences if s.max_act <= 0 and s.context.context not in material.shown]
         items = await compare(material, silent)
         items.sort(key=lambda item: (-max(item.expected, default=0.0), item.example.context.context))
         evidence = replace(material.evidence, counterexamples=(*items[: self.n_shown], *mined))
-        return Gathered(evidence, tuple(sentences), None, usage)
+        return Gathered(evidence, tuple(sentences), None, usage, prompt)
 
     def shows(self, evidence: Evidence) -> Shown:
         """Name the sentences, and the mined counterexamples where they are shown."""
@@ -75,37 +78,6 @@ class GeneratedSentences:
         return await replace(self.reviser, name=self.name).propose(unit, parent, evidence, revision)
 
 
-@dataclass(frozen=True)
-class RandomSentences:
-    """The control: random texts of `explain` documents in the place of the evidence that `arm` would show.
-
-    As many as `arm` finds for this explanation, in the same prompt, cut by the same window. A text in which the unit
-    is silent stands where false positives do, one in which it fires where false negatives do.
-    """
-
-    arm: GeneratedSentences
-    name: str = "random_sentences"
-
-    def with_reader(self, reader: Reader) -> Self:
-        """Give the same control with a reader."""
-        return replace(self, arm=self.arm.with_reader(reader))
-
-    async def gather(self, material: Material) -> Gathered:
-        """Gather as the arm does, then put random texts in the place of what it found."""
-        found = await self.arm.gather(material)
-        n_wanted = len(found.evidence.counterexamples)
-        items = await compare(material, draw_random(material.fresh, n_wanted, material.seed))
-        return replace(found, evidence=replace(found.evidence, counterexamples=tuple(items)))
-
-    def shows(self, evidence: Evidence) -> Shown:
-        """Name the random texts."""
-        return Shown(random_examples=tuple(item.example.context.context for item in evidence.counterexamples))
-
-    async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
-        """Revise `parent` as the arm does."""
-        return await replace(self.arm, name=self.name).propose(unit, parent, evidence, revision)
-
-
 async def compare(material: Material, examples: Sequence[Example]) -> list[Counterexample]:
     """Set what the simulator expects beside each text; where it fails, every counted token is expected alike."""
     simulations = await material.simulator.simulate(material.parent, [example.context for example in examples])
@@ -117,13 +89,3 @@ async def compare(material: Material, examples: Sequence[Example]) -> list[Count
         )
         for example, simulation in zip(examples, simulations, strict=True)
     ]
-
-
-def draw_random(examples: Sequence[Example], n_wanted: int, seed: Sequence[int]) -> list[Example]:
-    """Draw texts, firing or silent, one per document, in the order of the draw."""
-    drawn: dict[int, Example] = {}
-    for i in np.random.default_rng(list(seed)).permutation(len(examples)):
-        if len(drawn) == n_wanted:
-            break
-        drawn.setdefault(examples[i].context.document, examples[i])
-    return list(drawn.values())

@@ -16,10 +16,9 @@ import polars as pl
 
 from latentese import schemas
 from latentese.errors import SettingError
-from latentese.metrics.correlation import pearson
-from latentese.metrics.scores import sums_by_document
+from latentese.metrics.scores import correlation_of, paired_correlations
 from latentese.records import Example, Explanation, Unit, Usage
-from latentese.refinement.base import Arm, Evidence, Gathered, Gatherer, Material, Shown
+from latentese.refinement.base import Arm, Counterexample, Evidence, Gathered, Gatherer, Material, Shown
 from latentese.refinement.mine import MineSettings, draw_candidates, mine
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
@@ -74,12 +73,17 @@ class Course:
     arm: str
     initial: Explanation
     current: Explanation
-    score: float | None
-    """`select` score of the current explanation; None where it is not defined."""
+    simulations: pl.DataFrame = field(repr=False)
+    """The current explanation on `select`: rows of SIMULATIONS."""
     shown: frozenset[int]
     n_rejected: int = 0
     """Rejections in a row."""
     is_over: bool = False
+
+    @property
+    def score(self) -> float | None:
+        """`select` score of the current explanation; None where it is not defined."""
+        return correlation_of(self.simulations)
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,10 @@ class Loop:
     examples: UnitExamples
     settings: LoopSettings
 
-    def start(self, unit: Unit, initial: Explanation, score: float | None) -> list[Course]:
-        """Begin one course per arm, all from the first explanation."""
+    def start(self, unit: Unit, initial: Explanation, simulations: pl.DataFrame) -> list[Course]:
+        """Begin one course per arm, all from the first explanation, with its rows of SIMULATIONS on `select`."""
         shown = frozenset(initial.examples)
-        return [Course(unit, arm, initial, initial, score, shown) for arm in self.arms]
+        return [Course(unit, arm, initial, initial, simulations, shown) for arm in self.arms]
 
     async def run_round(self, courses: Sequence[Course], round_idx: int) -> list[Step]:
         """Take every course that is not over one step further, concurrently; steps in the order of courses."""
@@ -146,15 +150,13 @@ class Loop:
 
     async def _gather(self, course: Course, round_idx: int) -> Gathered:
         """Counterexamples to the current explanation, and as many ordinary examples; nothing shown before."""
-        pool = self.examples.pool(course.unit.unit)
-        candidates = draw_candidates(pool, course.shown, self.settings.mining)
-        simulations = await self.simulator.simulate(course.current, [example.context for example in candidates])
-        counterexamples = mine(candidates, simulations, self.settings.mining)
+        arm, pool = self.arms[course.arm], self.examples.pool(course.unit.unit)
+        wants_mined = not isinstance(arm, Gatherer) or arm.wants_mined
+        counterexamples = await self._mine(course, pool) if wants_mined else ()
         extras = draw_extras(pool, course.shown, len(counterexamples), [self.settings.mining.seed, round_idx])
         evidence = Evidence(
             tuple(self.examples.originals(course.initial)), counterexamples, tuple(extras), self._earlier(course, pool)
         )
-        arm = self.arms[course.arm]
         if not isinstance(arm, Gatherer):
             return Gathered(evidence)
         fresh = tuple(example for example in pool if example.context.context not in course.shown)
@@ -162,6 +164,11 @@ class Loop:
         return await arm.gather(
             Material(course.unit, course.current, evidence, fresh, course.shown, self.simulator, seed)
         )
+
+    async def _mine(self, course: Course, pool: Sequence[Example]) -> tuple[Counterexample, ...]:
+        candidates = draw_candidates(pool, course.shown, self.settings.mining)
+        simulations = await self.simulator.simulate(course.current, [example.context for example in candidates])
+        return mine(candidates, simulations, self.settings.mining)
 
     def _earlier(self, course: Course, pool: Sequence[Example]) -> tuple[Example, ...]:
         """Collect what was shown before, beside the originals."""
@@ -172,9 +179,11 @@ class Loop:
     def _decide(
         self, course: Course, child: Explanation, shown: Shown, simulations: pl.DataFrame | None, why: str = ""
     ) -> Step:
-        score = None if simulations is None else select_score(simulations)
+        before, score = (course.score, None)
+        if simulations is not None:  # where either has no answer, the other is not judged
+            before, score = paired_correlations(course.simulations, simulations)
         # A parent without a score predicts nothing, as a correlation of 0 would.
-        gain = None if score is None else score - (course.score or 0.0)
+        gain = None if score is None else score - (before or 0.0)
         accepted = gain is not None and gain > self.settings.min_gain
         if gain is not None:
             why = f"gain {gain:+.3f} on select, {'above' if accepted else 'not above'} {self.settings.min_gain}"
@@ -182,18 +191,23 @@ class Loop:
         after = replace(
             course,
             current=child if accepted else course.current,
-            score=score if accepted else course.score,
+            simulations=simulations if accepted and simulations is not None else course.simulations,
             shown=course.shown | shown.contexts,
             n_rejected=n_rejected,
             is_over=n_rejected >= self.settings.patience,
         )
-        decision = _decision(course, child, score, accepted, why or "no score on select") | {
-            "false_positives": list(shown.false_positives),
-            "false_negatives": list(shown.false_negatives),
-            "extra_examples": list(shown.extra_examples),
-            "sentences": list(shown.sentences),
-            "random_examples": list(shown.random_examples),
-        }
+        scores = {"select_parent": before, "select_child": score}
+        decision = (
+            _decision(course, child, accepted, why or "no score on select")
+            | scores
+            | {
+                "false_positives": list(shown.false_positives),
+                "false_negatives": list(shown.false_negatives),
+                "extra_examples": list(shown.extra_examples),
+                "sentences": list(shown.sentences),
+                "random_examples": list(shown.random_examples),
+            }
+        )
         return Step(after, child, decision, simulations if simulations is not None else schemas.SIMULATIONS.to_frame())
 
 
@@ -212,22 +226,13 @@ def draw_extras(pool: Sequence[Example], shown: frozenset[int], n_extras: int, s
     return sorted(chosen, key=lambda example: (-example.max_act, example.context.context))
 
 
-def select_score(simulations: pl.DataFrame) -> float | None:
-    """Correlation over all judged `select` contexts; None where it is not defined."""
-    _, sums = sums_by_document(simulations)
-    value = float(pearson(sums.sum(axis=0))) if len(sums) else float("nan")
-    return value if np.isfinite(value) else None
-
-
-def _decision(course: Course, child: Explanation, score: float | None, accepted: bool, why: str) -> dict[str, object]:
+def _decision(course: Course, child: Explanation, accepted: bool, why: str) -> dict[str, object]:
     return {
         "unit": course.unit.unit,
         "arm": course.arm,
         "round": child.revision,
         "parent": course.current.explanation,
         "child": child.explanation,
-        "select_parent": course.score,
-        "select_child": score,
         "accepted": accepted,
         "why": why,
     }
@@ -236,7 +241,10 @@ def _decision(course: Course, child: Explanation, score: float | None, accepted:
 def _why_nothing(gathered: Gathered) -> str:
     if gathered.error is not None:
         return f"no sentence: {gathered.error}"
-    return "the unit fires on every sentence" if gathered.sentences else "no counterexample left in the pool"
+    if not gathered.sentences:
+        return "no counterexample left in the pool"
+    is_any_silent = any(sentence.max_act <= 0 for sentence in gathered.sentences)
+    return "no silent sentence that was not shown" if is_any_silent else "the unit fires on every sentence"
 
 
 def stop(course: Course, round_idx: int, why: str) -> Step:

@@ -5,15 +5,15 @@
     false negative    where nothing expects the firing, it becomes a branch of its own; where a pattern expects too
                       little, that pattern is lengthened
 
-Then everything is fitted again to all that was shown (`patterns.backed_off`). The control does the same with random
-contexts in the place of counterexamples, so that a difference between the two is what the counterexamples are worth.
+Then everything is fitted again to all that was shown (`patterns.backed_off`). The control with random contexts in
+the place of counterexamples is `controls.RandomExamples`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
@@ -24,19 +24,10 @@ from latentese.patterns.n2g import Pattern, PatternTrie
 from latentese.patterns.token_table import TableSettings, build_table
 from latentese.reading.base import Reader
 from latentese.records import Example, Explanation, Unit
-from latentese.refinement.base import Counterexample, Evidence, Gathered, Material, Shown, contexts_of
-from latentese.refinement.generated import compare
+from latentese.refinement.base import Counterexample, Evidence, Shown, contexts_of
 
 N_NAMED = 10
 """Patterns named in the text of an explanation, and conditions."""
-
-
-class PatternArm(Protocol):
-    """An arm that writes patterns, as its control sees it."""
-
-    async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
-        """Revise `parent` by the evidence."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -108,39 +99,6 @@ class PatternRevision:
         return [pattern.tokens for pattern in explainer.find(unit, explainer.firings(missed)).patterns]
 
 
-@dataclass(frozen=True)
-class RandomExamples:
-    """The control: for each counterexample a random context, silent for a false positive, firing for a negative.
-
-    Of different documents, and not shown before; `arm` does with them what it does with counterexamples.
-    """
-
-    arm: PatternArm
-    name: str = "random_examples"
-
-    def with_reader(self, reader: Reader) -> Self:
-        """Give the same control with a reader, if its arm takes one."""
-        arm = self.arm
-        return replace(self, arm=arm.with_reader(reader) if isinstance(arm, PatternRevision) else arm)
-
-    async def gather(self, material: Material) -> Gathered:
-        """Put random contexts in the place of counterexamples."""
-        found = material.evidence.counterexamples
-        n_silent = sum(item.kind == "false_positive" for item in found)
-        chosen = draw_both(material.fresh, n_silent, len(found) - n_silent, material.seed)
-        items = await compare(material, chosen)
-        return Gathered(replace(material.evidence, counterexamples=tuple(items)))
-
-    def shows(self, evidence: Evidence) -> Shown:
-        """Name the random contexts."""
-        return Shown(random_examples=tuple(item.example.context.context for item in evidence.counterexamples))
-
-    async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
-        """Revise `parent` as the arm does."""
-        written = await self.arm.propose(unit, parent, evidence, revision)
-        return replace(written, explanation=explanation_id(unit.unit, self.name, revision), explainer=self.name)
-
-
 def with_conditions(
     patterns: Sequence[Tokens], known: Sequence[Tokens], found: Sequence[Counterexample]
 ) -> list[Tokens]:
@@ -173,18 +131,6 @@ def conditions(patterns: Iterable[Tokens], counterexamples: Iterable[Counterexam
         elif item.kind == "false_negative":
             found.append((texts[position],))
     return list(dict.fromkeys(found))
-
-
-def draw_both(pool: Sequence[Example], n_silent: int, n_firing: int, seed: Sequence[int]) -> list[Example]:
-    """Draw so many silent and so many firing contexts of different documents, in the order of the draw."""
-    left = {False: n_silent, True: n_firing}
-    drawn: dict[int, Example] = {}
-    for i in np.random.default_rng(list(seed)).permutation(len(pool)):
-        fires, document = pool[i].max_act > 0, pool[i].context.document
-        if left[fires] and document not in drawn:
-            drawn[document] = pool[i]
-            left[fires] -= 1
-    return list(drawn.values())
 
 
 def _place(item: Counterexample) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from latentese.errors import SettingError
 from latentese.explainers.base import Explainer, explanation_id
 from latentese.records import Explanation, Unit
 from latentese.refinement.base import Evidence, Shown
@@ -13,8 +14,8 @@ from latentese.refinement.base import Evidence, Shown
 class ReExplanation:
     """Gives an explainer the original examples and as many ordinary ones as revision gets counterexamples.
 
-    The explainer must show what it is given: its choice of examples needs room for the extra ones, which come as kind
-    `quantile`.
+    The explainer must show all that it is given (`explainers.selection.EveryFiring`), or the control would have fewer
+    examples than it says; the extra ones come as kind `quantile`.
     """
 
     explainer: Explainer
@@ -25,9 +26,17 @@ class ReExplanation:
         return Shown(extra_examples=tuple(example.context.context for example in evidence.extras))
 
     async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
-        """Explain from the originals and the extras; `parent` is named for the lineage alone."""
-        extras = tuple(replace(example, kind="quantile") for example in evidence.extras)
-        written = await self.explainer.explain(unit, (*evidence.originals, *extras))
+        """Explain from the originals and the extras; `parent` is named for the lineage alone.
+
+        Raises SettingError where the explainer leaves out some of them.
+        """
+        given = (*evidence.originals, *(replace(example, kind="quantile") for example in evidence.extras))
+        written = await self.explainer.explain(unit, given)
+        if len(written.examples) < len(given):
+            shown = f"shows {len(written.examples)} of {len(given)} examples"
+            raise SettingError(
+                f"refinement.arms.{self.name}.explainer", shown, "one that shows all: choice EveryFiring"
+            )
         return replace(
             written,
             explanation=explanation_id(unit.unit, self.name, revision),

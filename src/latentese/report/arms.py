@@ -10,10 +10,10 @@ import polars as pl
 from latentese.report.inputs import Target
 
 INITIAL = "initial"
+REVISION = "revision"
+"""The arm whose explanations are in use after refinement."""
 RE_EXPLANATION = "re_explanation"
 """The control of every arm: explained again, with as many extra examples."""
-RANDOM = "random_"
-"""How the name of the other control begins: random texts in the place of counterexamples."""
 POINT = 0.01
 """A point of score."""
 
@@ -21,17 +21,18 @@ POINT = 0.01
 def arm_names(finals: pl.DataFrame) -> list[str]:
     """Name the arms beside the first explanations, the revision first, the others by the alphabet."""
     names = set(finals["arm"].unique()) - {INITIAL}
-    return sorted(names, key=lambda name: (name != "revision", name))
+    return sorted(names, key=lambda name: (name != REVISION, name))
 
 
-def random_arm(finals: pl.DataFrame) -> str | None:
-    """Name the control that shows random texts in the place of counterexamples; None where there is none."""
-    return next((name for name in arm_names(finals) if name.startswith(RANDOM)), None)
+def random_controls(target: Target) -> dict[str, str]:
+    """Name, by the arm they are controls of, those that show random texts in the place of its evidence."""
+    arms = target.refine_counts.get("arms", {})
+    return {counts["control_of"]: name for name, counts in arms.items() if "control_of" in counts}
 
 
-def is_control(arm: str) -> bool:
+def is_control(target: Target, arm: str) -> bool:
     """Tell controls from what they are the controls of."""
-    return arm == RE_EXPLANATION or arm.startswith(RANDOM)
+    return arm == RE_EXPLANATION or arm in random_controls(target).values()
 
 
 def arm_ends(finals: pl.DataFrame, study: pl.DataFrame, arm: str, column: str = "arm_end") -> pl.DataFrame:

@@ -12,11 +12,9 @@ from latentese import schemas
 from latentese.errors import SettingError
 from latentese.metrics.scores import KINDS_OF
 from latentese.records import Explanation
+from latentese.report.arms import INITIAL, REVISION
 from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_explanations, read_table
-
-REFINED_ARM = "revision"
-"""Whose explanations are in use after refinement."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,8 @@ def read_set(name: str, paths: SetArtifacts, choice: SetChoice) -> ExplanationSe
         refined = open_artifact(paths.refined, "refined")
         later = {e.explanation: e for e in read_explanations(refined.file("explanations.jsonl"))}
         simulations.append(_on_test(refined.file("simulations.parquet"), choice))
-        finals = read_table(refined.file("finals.parquet"), schemas.FINALS).filter(arm=REFINED_ARM)
-        ends = dict(finals.select("unit", "explanation").iter_rows())
-        chosen = {unit: later.get(ends.get(unit, ""), e) for unit, e in first.items()}
+        ends = _ends(read_table(refined.file("finals.parquet"), schemas.FINALS))
+        chosen = {unit: later.get(ends.get(e.explanation, ""), e) for unit, e in first.items()}
     by_explanation = pl.concat(simulations).unique(
         ["explanation", "context", "kind"], keep="first", maintain_order=True
     )
@@ -90,6 +87,12 @@ def read_set(name: str, paths: SetArtifacts, choice: SetChoice) -> ExplanationSe
         contexts_sha256=scored.manifest.inputs.get("contexts"),
         level=scored.manifest.settings["level"],
     )
+
+
+def _ends(finals: pl.DataFrame) -> dict[str, str]:
+    """Give, by the first explanation, the one in use after refinement; those of other explainers are not refined."""
+    starts, ends = (finals.filter(arm=arm).select("unit", "explanation") for arm in (INITIAL, REVISION))
+    return dict(starts.join(ends, on="unit", suffix="_end").select("explanation", "explanation_end").iter_rows())
 
 
 def _on_test(path: Path, choice: SetChoice) -> pl.DataFrame:

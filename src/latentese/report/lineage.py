@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from latentese.records import Explanation
+from latentese.report.arms import is_control
 from latentese.report.inputs import Target
 from latentese.report.visible import visible
 
@@ -50,18 +51,21 @@ def lineage(target: Target, row: dict[str, Any], scores: pl.DataFrame) -> list[S
     """
     values = {score["explanation"]: score for score in scores.filter(pl.col("unit") == row["unit"]).to_dicts()}
     first = target.explanations[row["first"]]
-    steps = [_step(first, "First explanation", values, {"final": row["final"]})]
+    steps = [_step(target, first, "First explanation", values, {"final": row["final"]})]
     decisions = target.decisions.filter(pl.col("unit") == row["unit"]).sort("arm", "round", descending=[True, False])
     for decision in decisions.to_dicts():
         child = target.explanations.get(decision["child"])
         if child is None:
             continue
         name = TITLES.get(decision["arm"], f"Arm: {visible(decision['arm'].replace('_', ' '))}")
-        steps.append(_step(child, f"{name}, round {decision['round']}", values, {**decision, "final": row["final"]}))
+        title = f"{name}, round {decision['round']}"
+        steps.append(_step(target, child, title, values, {**decision, "final": row["final"]}))
     return steps
 
 
-def _step(explanation: Explanation, title: str, values: dict[str, Any], decision: dict[str, Any]) -> Step:
+def _step(
+    target: Target, explanation: Explanation, title: str, values: dict[str, Any], decision: dict[str, Any]
+) -> Step:
     score = values.get(explanation.explanation, {})
     return Step(
         explanation=explanation.explanation,
@@ -73,7 +77,7 @@ def _step(explanation: Explanation, title: str, values: dict[str, Any], decision
         score=score.get("value"),
         low=score.get("low"),
         high=score.get("high"),
-        decision=_outcome(decision),
+        decision=_outcome(target, decision),
         why=visible(decision.get("why") or ""),
         select_before=decision.get("select_parent"),
         select_after=decision.get("select_child"),
@@ -84,9 +88,9 @@ def _step(explanation: Explanation, title: str, values: dict[str, Any], decision
     )
 
 
-def _outcome(decision: dict[str, Any]) -> str:
+def _outcome(target: Target, decision: dict[str, Any]) -> str:
     if "arm" not in decision:
         return "first"
-    if decision["arm"] != "revision":
+    if is_control(target, decision["arm"]):
         return "control"
     return "accepted" if decision["accepted"] else "rejected"

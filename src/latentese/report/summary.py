@@ -11,14 +11,15 @@ import polars as pl
 
 from latentese.metrics.correlation import Floats, pearson
 from latentese.metrics.intervals import Bootstrap, Interval, mean_interval, paired_interval
-from latentese.metrics.scores import KINDS_OF, sums_by_document
+from latentese.metrics.scores import KINDS_OF, same_contexts, sums_by_document
 from latentese.report.arms import (
     RE_EXPLANATION,
+    REVISION,
     arm_costs,
     arm_ends,
     arm_names,
     is_control,
-    random_arm,
+    random_controls,
     tokens_per_point,
 )
 from latentese.report.inputs import ReportSettings, Target
@@ -94,7 +95,7 @@ class _Judged:
         self.baseline = baseline.partition_by("unit", as_dict=True)
         self.empty = rows.clear()
         self.re_explained = RE_EXPLANATION in arm_names(target.finals)
-        self.random = random_arm(target.finals)
+        self.random = random_controls(target)
 
     def of(self, arm: str, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return judged contexts of one unit: of its explanation in this arm, of another unit's, or of the baseline."""
@@ -123,18 +124,18 @@ class _Judged:
             "right_over_wrong": self.paired(study, "wrong", "initial"),
             "refinement": self.paired(refined, "initial", "final"),
             "over_table_baseline": self.paired(study, "baseline", "initial"),
-            **self.over_controls(target, refined, "final"),
+            **self.over_controls(target, refined, "final", REVISION),
         }
         return found | ({"re_explanation": self.paired(refined, "initial", "control")} if self.re_explained else {})
 
-    def over_controls(self, target: Target, refined: pl.DataFrame, arm: str) -> Numbers:
-        """Compare what a column of explanations gains with what each control that was run does."""
+    def over_controls(self, target: Target, refined: pl.DataFrame, column: str, arm: str) -> Numbers:
+        """Compare what a column of explanations, those of an arm, gains with what each control of it does."""
         found = {}
         if self.re_explained:
-            found["over_re_explanation"] = self.paired(refined, "control", arm)
-        if self.random is not None:
-            ends = arm_ends(target.finals, refined, self.random, "random_end")
-            found["over_random"] = self.paired(ends, "random_end", arm)
+            found["over_re_explanation"] = self.paired(refined, "control", column)
+        if arm in self.random:
+            ends = arm_ends(target.finals, refined, self.random[arm], "random_end")
+            found["over_random"] = self.paired(ends, "random_end", column)
         return found
 
     def arms(self, target: Target, study: pl.DataFrame) -> Numbers:
@@ -150,7 +151,7 @@ class _Judged:
                 **costs,
                 "score": self.mean(ends, "arm_end"),
                 "gain": gain,
-                **({} if is_control(arm) else self.over_controls(target, ends, "arm_end")),
+                **({} if is_control(target, arm) else self.over_controls(target, ends, "arm_end", arm)),
                 "tokens_per_point": tokens_per_point(costs["prompt_tokens"], gain),
             }
         return found
@@ -161,17 +162,9 @@ class _Judged:
         return _estimate(interval, sum(_defined(sums) for sums in units))
 
     def paired(self, study: pl.DataFrame, before: str, after: str) -> Numbers:
-        pairs = [_same_contexts(self.of(before, row), self.of(after, row)) for row in study.to_dicts()]
+        pairs = [same_contexts(self.of(before, row), self.of(after, row)) for row in study.to_dicts()]
         interval = paired_interval(pairs, pearson, self.bootstrap)
         return _estimate(interval, sum(_defined(first) and _defined(second) for first, second in pairs))
-
-
-def _same_contexts(before: pl.DataFrame, after: pl.DataFrame) -> tuple[Floats, Floats]:
-    """Take sums of the same documents on both sides: only contexts that both sides answered."""
-    answered = [side.filter(pl.col("expected_acts").is_not_null()) for side in (before, after)]
-    both = set(answered[0]["context"]) & set(answered[1]["context"])
-    first, second = (sums_by_document(side.filter(pl.col("context").is_in(list(both))))[1] for side in answered)
-    return first, second
 
 
 def _defined(sums: Floats) -> bool:

@@ -34,7 +34,9 @@ def study_units(target: Target, settings: ReportSettings) -> pl.DataFrame:
     """
     scores = primary_scores(target.scores, settings)
     table = _explained(target.explanations.values(), settings.primary_explainer)
-    table = table.join(_final_ids(target.finals), on="unit", how="left", maintain_order="left")
+    # Of another explainer's explanations than those that were refined, the first ones are all there are.
+    ends = _final_ids(target.finals).filter(pl.col("initial").is_in(table["first"].to_list()))
+    table = table.join(ends, on="unit", how="left", maintain_order="left")
     table = table.with_columns(pl.coalesce(pl.col(arm), pl.col("first")).alias(arm) for arm in ARMS.values())
     for arm in ARMS.values():
         table = _join_score(table, scores.filter(pl.col("control") == "none"), arm)

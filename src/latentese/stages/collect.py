@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from latentese.subject.hookpoints import hookpoint_width
 from latentese.subject.model import load_subject
 from latentese.subject.settings import CaptureSettings
 from latentese.subject.shape import read_shape
+from latentese.weights.devices import definite_dtype
 from latentese.weights.source import ModelSource
 
 
@@ -34,6 +35,7 @@ def collect(contexts: Path, subject: ModelSource, hookpoint: str, settings: Capt
     """
     reader = Contexts(contexts)
     width = check_contexts(reader, subject, hookpoint)
+    settings = replace(settings, dtype=definite_dtype(settings.dtype, settings.device))
     described = {
         **asdict(settings),
         "splits": _in_order(settings.splits),

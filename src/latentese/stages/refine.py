@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from latentese import schemas
 from latentese.errors import SettingError
-from latentese.metrics.scores import correlation_scores
+from latentese.metrics.scores import correlation_of, correlation_scores
 from latentese.records import Explanation
-from latentese.refinement.base import Arm
-from latentese.refinement.gains import arm_gain, gain_at_cost, values_on_test
+from latentese.refinement.base import Arm, RandomControl
+from latentese.refinement.gains import arm_gain, gain_at_cost
 from latentese.refinement.loop import Course, Loop, Step
 from latentese.refinement.rounds import WHY_BUDGET, run_rounds, spent
 from latentese.scorers.simulation import SimulationScorer
 from latentese.scorers.table import Question, simulation_rows
 from latentese.simulators.base import Simulator
-from latentese.stages.refining import CONTEXTS, RefineInputs, RefineSettings, RefineStudy
+from latentese.stages.refining import RefineInputs, RefineSettings, RefineStudy, by_explanation
 from latentese.stages.running import run_async
 from latentese.store.artifact import open_draft
 from latentese.store.tables import write_explanations, write_table
@@ -41,15 +42,14 @@ def refine(
     described = {**asdict(settings), "simulator": simulator.name, "arms": sorted(arms)}
     with open_draft(out, "refined", study.artifacts, described) as draft:
         starts = study.starts()
-        low = [(unit, first, score) for unit, first, score in starts if score is None or score < settings.threshold]
+        low = [start for start in starts if _is_low(correlation_of(start[2]), settings.threshold)]
         loop = Loop(simulator, arms, study, loop_settings)
         courses, steps = run_async(
             run_rounds(loop, [course for start in low for course in loop.start(*start)], settings.max_prompt_tokens)
         )
         new = [step.child for step in steps if step.child is not None]
-        simulations = pl.concat(
-            [schemas.SIMULATIONS.to_frame(), *(step.simulations for step in steps), run_async(_test(study, courses))]
-        )
+        on_test = run_async(_test(study, courses))
+        simulations = pl.concat([schemas.SIMULATIONS.to_frame(), *(step.simulations for step in steps), on_test])
         write_explanations(new, draft.path / "explanations.jsonl")
         write_table(simulations, schemas.SIMULATIONS, draft.path / "simulations.parquet")
         scores = correlation_scores(simulations, new, settings.bootstrap)
@@ -60,11 +60,12 @@ def refine(
         finals = _finals([first for _, first, _ in starts], courses, list(arms))
         write_table(finals, schemas.FINALS, draft.path / "finals.parquet")
         counts = {"n_units": len(starts), "n_refined": len(low)}
-        values = values_on_test(pl.concat([study.scores, scores]), simulator.name, CONTEXTS)
+        tested = study.simulated["test"] | by_explanation(on_test)
         costs = {arm: _counts(arm, steps) for arm in arms}
-        gains = {arm: arm_gain(arm, INITIAL, finals, values) for arm in arms}
+        gains = {arm: arm_gain(arm, INITIAL, finals, tested) for arm in arms}
         at_cost = {arm: gain_at_cost(gains[arm]["test_gain"], _spent(arm, steps)) for arm in arms}
-        draft.publish(counts | {"arms": {arm: costs[arm] | gains[arm] | at_cost[arm] for arm in arms}})
+        told = {name: costs[name] | gains[name] | at_cost[name] | _control_of(arm) for name, arm in arms.items()}
+        draft.publish(counts | {"arms": told})
     return out
 
 
@@ -72,6 +73,15 @@ def _check_names(arms: Mapping[str, Arm]) -> None:
     for name, arm in arms.items():
         if arm.name != name or name == INITIAL:
             raise SettingError(f"refinement.arms.{name}.name", arm.name, f"the arm's own name, not {INITIAL!r}")
+
+
+def _is_low(score: float | None, threshold: float) -> bool:
+    return score is None or score < threshold
+
+
+def _control_of(arm: Arm) -> dict[str, Any]:
+    """Name the arm whose evidence a control replaces by random texts."""
+    return {"control_of": arm.control_of} if isinstance(arm, RandomControl) else {}
 
 
 async def _test(study: RefineStudy, courses: Sequence[Course]) -> pl.DataFrame:
@@ -111,6 +121,7 @@ def _sentences(steps: Sequence[Step]) -> pl.DataFrame:
             "tokens": sentence.context.tokens,
             "keep": sentence.context.keep,
             "acts": sentence.acts,
+            "prompt_sha256": step.gathered.prompt_sha256,
         }
         for step in steps
         if step.gathered is not None

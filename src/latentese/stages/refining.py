@@ -14,7 +14,7 @@ from latentese.errors import ArtifactError, SettingError
 from latentese.examples.store import Examples, join_contexts
 from latentese.metrics.intervals import Bootstrap
 from latentese.metrics.scores import KINDS_OF
-from latentese.records import Context, Example, Explanation, Kind, Unit
+from latentese.records import Context, Example, Explanation, Kind, Split, Unit
 from latentese.refinement.loop import LoopSettings
 from latentese.refinement.mine import MineSettings
 from latentese.simulators.base import Simulator
@@ -23,6 +23,8 @@ from latentese.store.artifact import Artifact, open_artifact
 from latentese.store.tables import read_explanations, read_table
 
 CONTEXTS = "top_and_random"
+REPORTED: tuple[Split, ...] = ("select", "test")
+"""Splits on which explanations are compared."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class RefineStudy:
             raise SettingError(
                 "refinement.explainer", settings.explainer, f"an explainer of {inputs.explanations}: {known}"
             )
-        self.scores = read_table(scores.file("scores.parquet"), schemas.SCORES)
+        self.simulated = {split: self._simulated(scores, split) for split in REPORTED}
+        """Of first explanations, by split and explanation: rows of SIMULATIONS."""
         examples = self.reader.examples.artifact
         self._pool = read_table(examples.file("pool.parquet"), schemas.POOL)
         numbers = read_table(examples.file("pool_contexts.parquet"), schemas.POOL_CONTEXTS)["context"]
@@ -111,12 +114,15 @@ class RefineStudy:
         if any(context.split != "explain" for context in self._pool_contexts):
             raise ArtifactError(examples.path, "its pool is not of explain documents; sample again from these contexts")
 
-    def starts(self) -> list[tuple[Unit, Explanation, float | None]]:
-        """Units with a first explanation that the simulator reads, in the order of units, and their `select` score."""
+    def starts(self) -> list[tuple[Unit, Explanation, pl.DataFrame]]:
+        """Units with a first explanation that the simulator reads, in the order of units, and its `select` simulations.
+
+        Raises ArtifactError where it has none.
+        """
         fields = ("unit", "density", "max_act", "mean_act", "threshold")
         units = {row["unit"]: Unit(**row) for row in self.reader.examples.units.select(fields).iter_rows(named=True)}
         readable = [e for e in self.first if e.text is not None and self.simulator.reads(e)]
-        return [(units[e.unit], e, self._select_score(e)) for e in sorted(readable, key=lambda e: e.unit)]
+        return [(units[e.unit], e, self._on_select(e)) for e in sorted(readable, key=lambda e: e.unit)]
 
     def originals(self, explanation: Explanation) -> list[Example]:
         """Examples that the explanation was written from, strongest first."""
@@ -135,29 +141,42 @@ class RefineStudy:
         return sorted(firing + silent, key=lambda example: example.context.context)
 
     def select(self, unit: int) -> list[Example]:
-        """Return the unit's `select` examples."""
-        return self.reader.of(unit, "select", KINDS_OF[CONTEXTS])
+        """Return the unit's `select` examples on which its first explanation was simulated."""
+        return self._simulated_on(unit, "select")
 
     def test(self, unit: int) -> list[Example]:
-        """Return the unit's `test` examples."""
-        return self.reader.of(unit, "test", KINDS_OF[CONTEXTS])
+        """Return the unit's `test` examples on which its first explanation was simulated."""
+        return self._simulated_on(unit, "test")
 
     def _shown(self, explanation: Explanation, kinds: Sequence[Kind]) -> list[Example]:
         shown = set(explanation.examples)
         read = self.reader.of(explanation.unit, "explain", kinds)
         return [example for example in read if example.context.context in shown]
 
-    def _select_score(self, explanation: Explanation) -> float | None:
-        found = self.scores.filter(
-            explanation=explanation.explanation,
-            simulator=self.simulator.name,
-            control="none",
-            split="select",
-            contexts=CONTEXTS,
-            metric="correlation",
-        )
-        if found.height != 1:
+    def _on_select(self, explanation: Explanation) -> pl.DataFrame:
+        found = self.simulated["select"].get(explanation.explanation)
+        if found is None:
             problem = f"{explanation.explanation} has no select score by {self.simulator.name}"
-            raise ArtifactError(self.artifacts["scores"].path, f"{problem}; score with it, without a limit")
-        value: float | None = found["value"].item()
-        return value
+            raise ArtifactError(self.artifacts["scores"].path, f"{problem}; score with it, all units and `select`")
+        return found
+
+    def _simulated_on(self, unit: int, split: Split) -> list[Example]:
+        """Fewer than there are where the simulator is limited: what is compared is judged on the same contexts."""
+        first = next(e.explanation for e in self.first if e.unit == unit)
+        simulated = self.simulated[split].get(first, schemas.SIMULATIONS.to_frame())
+        contexts = set(simulated["context"].to_list())
+        examples = self.reader.of(unit, split, KINDS_OF[CONTEXTS])
+        return [example for example in examples if example.context.context in contexts]
+
+    def _simulated(self, scores: Artifact, split: Split) -> dict[str, pl.DataFrame]:
+        table = read_table(scores.file("simulations.parquet"), schemas.SIMULATIONS)
+        first = [explanation.explanation for explanation in self.first]
+        own = table.filter(
+            pl.col("explanation").is_in(first), simulator=self.simulator.name, control="none", split=split
+        ).filter(pl.col("kind").is_in(KINDS_OF[CONTEXTS]))
+        return by_explanation(own)
+
+
+def by_explanation(simulations: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Give each explanation its rows of SIMULATIONS."""
+    return {str(key): rows for (key,), rows in simulations.partition_by("explanation", as_dict=True).items()}

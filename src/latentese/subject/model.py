@@ -11,6 +11,7 @@ from torch import nn
 
 from latentese.errors import AssetError
 from latentese.subject.shape import Shape, shape_of
+from latentese.weights.devices import definite_dtype
 from latentese.weights.load import DTYPES, load_causal_lm
 from latentese.weights.source import ModelSource
 
@@ -81,9 +82,12 @@ class SubjectChoice:
 
     source: ModelSource
     dtype: str
-    """bfloat16 or float32."""
+    """bfloat16 or float32; `auto` becomes one of them here."""
     device: str
     """As torch names it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", definite_dtype(self.dtype, self.device))
 
     def load(self) -> Subject:
         """Load it."""

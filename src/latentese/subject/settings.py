@@ -18,7 +18,7 @@ class CaptureSettings:
     splits: Sequence[str]
     """Which splits are read: a dictionary that needs no training needs no `train`."""
     dtype: str
-    """Of the model's arithmetic and of the stored activations: bfloat16 or float32."""
+    """Of the model's arithmetic and of the stored activations: bfloat16 or float32; `auto` becomes one of them here."""
     batch_contexts: int
     """Contexts per forward pass."""
     shard_tokens: int
@@ -26,8 +26,8 @@ class CaptureSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise SettingError("dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        if self.dtype not in (*DTYPES, "auto"):
+            raise SettingError("dtype", self.dtype, f"one of {', '.join(DTYPES)}, auto")
         if not self.splits or not set(self.splits) <= set(SPLITS):
             raise SettingError("splits", list(self.splits), f"one or more of {', '.join(SPLITS)}")
         for setting in ("batch_contexts", "shard_tokens"):
