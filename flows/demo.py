@@ -20,9 +20,15 @@ from flows.paths import REPORT
 
 NEEDS = """\
 What this needs: 7 GB of free disk (models 3.4 GB, of which 1.3 GB are fetched, once; artifacts and cache 3 GB), \
-8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.
+{on_processor}
 Free disk here: {free:.0f} GB. Models are kept in {cache}.
 """
+ON_PROCESSOR = {
+    "bfloat16": "8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.",
+    "float32": "12 GB of memory, and on 2 cores two to three hours once the models are there: this processor does not "
+    "multiply bfloat16, so models run in float32. `make smoke` takes the same path at toy size in minutes.",
+}
+"""Time and memory of the demo, by what its models compute in."""
 
 
 def main(*words: str) -> None:
@@ -36,7 +42,8 @@ def main(*words: str) -> None:
 
         os.chdir(copy_checkout(Path.cwd(), arguments.sandbox))
     write_params(arguments.overrides)
-    _say_needs()
+    if not arguments.overrides:
+        _say_needs()
     fetch.main()
     started = time.monotonic()
     _run_pipeline(arguments.overrides)
@@ -48,8 +55,10 @@ def main(*words: str) -> None:
 
 def _say_needs() -> None:
     from latentese.weights.cache import cache_dir
+    from latentese.weights.devices import definite_dtype
 
-    print(NEEDS.format(free=shutil.disk_usage(Path.cwd()).free / 1e9, cache=cache_dir()))
+    free, on_processor = shutil.disk_usage(Path.cwd()).free / 1e9, ON_PROCESSOR[definite_dtype("auto", "cpu")]
+    print(NEEDS.format(free=free, cache=cache_dir(), on_processor=on_processor))
 
 
 def _run_pipeline(overrides: list[str]) -> None:
