@@ -224,7 +224,7 @@ def test_an_estimate_is_what_is_asked_then_and_nothing_is_asked_for_it(
     assert before["explain@toy"].n_requests == asked["explain@toy"] == 3
     assert before["score@toy"].n_requests == asked["score@toy"] > 50
     # What refine asks depends on the answers: other contexts are mined, and a unit may be given up early.
-    assert asked["refine@toy"] <= before["refine@toy"].n_requests <= 1.5 * asked["refine@toy"]
+    assert asked["refine@toy"] <= before["refine@toy"].n_requests <= 2 * asked["refine@toy"]
     assert [after[f"{name}@toy"].n_requests for name in ("explain", "score")] == [0, 0]
     assert after["explain@toy"].n_kept == 3
     printed = StringIO()

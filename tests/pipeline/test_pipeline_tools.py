@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def restored_params(ran: Ran) -> None:
     """Start from the planted experiment's parameters and results."""
     ran.project.python("flows.params", "experiment=planted")
     ran.project.dvc("repro")
+
+
+@pytest.fixture
+def _params_come_back(ran: Ran) -> Iterator[None]:
+    """Put params.yaml back as it was."""
+    file = ran.project.root / "params.yaml"
+    before = file.read_bytes()
+    yield
+    file.write_bytes(before)
 
 
 @pytest.mark.usefixtures("restored_params")
@@ -84,28 +94,24 @@ def test_edit_in_conf_is_never_ignored(ran: Ran) -> None:
         ("tokenize", "corpus.folder.source.path=/nowhere", "/nowhere"),
     ],
 )
+@pytest.mark.usefixtures("_params_come_back")
 def test_mistake_stops_with_one_line_before_work(ran: Ran, stage: str, override: str, line: str) -> None:
-    try:
-        said = ran.project.python("flows.params", "experiment=planted", override, code=2 if stage == "params" else 0)
-        if stage != "params":
-            said = ran.project.python(f"flows.{stage}", code=2)
-        (error,) = [found for found in said.splitlines() if found.startswith("error: ")]
-        assert line in error
-        assert "Traceback" not in said
-        assert (ran.project.root / "artifacts/contexts/manifest.json").is_file(), "what was computed stays"
-    finally:
-        ran.project.python("flows.params", "experiment=planted")
+    said = ran.project.python("flows.params", "experiment=planted", override, code=2 if stage == "params" else 0)
+    if stage != "params":
+        said = ran.project.python(f"flows.{stage}", code=2)
+    (error,) = [found for found in said.splitlines() if found.startswith("error: ")]
+    assert line in error
+    assert "Traceback" not in said
+    assert (ran.project.root / "artifacts/contexts/manifest.json").is_file(), "what was computed stays"
 
 
+@pytest.mark.usefixtures("_params_come_back")
 def test_mistake_is_one_line_in_the_flow_too(ran: Ran) -> None:
-    try:
-        said = ran.project.python("flows.pipeline", "experiment=planted", "dictionary.k=99", code=2)
-        assert "Traceback" not in said
-        assert any(found.startswith("error: check: ") and "99" in found for found in said.splitlines())
-        assert "Finished in state Failed(" in said
-        assert (ran.project.root / "artifacts/targets/latents/dictionary/manifest.json").is_file()
-    finally:
-        ran.project.python("flows.params", "experiment=planted")
+    said = ran.project.python("flows.pipeline", "experiment=planted", "dictionary.k=99", code=2)
+    assert "Traceback" not in said
+    assert any(found.startswith("error: check: ") and "99" in found for found in said.splitlines())
+    assert "Finished in state Failed(" in said
+    assert (ran.project.root / "artifacts/targets/latents/dictionary/manifest.json").is_file()
 
 
 def test_corrupt_shard_stops_in_one_line(ran: Ran, tmp_path: Path) -> None:

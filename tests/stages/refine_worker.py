@@ -14,6 +14,7 @@ from toy_units import WordListSimulator
 
 from latentese.corpus.contexts import Contexts
 from latentese.explainers.n2g import N2GExplainer
+from latentese.explainers.selection import EveryFiring
 from latentese.explainers.token_activation import TokenActivationExplainer
 from latentese.lm.cached import CachedChat
 from latentese.lm.protocol import Chat, Reply, Request
@@ -61,10 +62,11 @@ def written_arms(chat: Chat, study: Path) -> dict[str, Arm]:
     generated = GeneratedSentences(Reviser(chat), SentenceWriter(chat))
     arms: dict[str, Arm] = {
         "revision": Reviser(chat),
-        "re_explanation": ReExplanation(TokenActivationExplainer(chat)),
+        "re_explanation": ReExplanation(TokenActivationExplainer(chat, choice=EveryFiring())),
         "generated": generated,
         "both": replace(generated, name="both", with_mined=True),
         "random_sentences": RandomSentences(generated),
+        "random_examples": RandomExamples(Reviser(chat)),
     }
     return give_reader(arms, WordReader())  # type: ignore[arg-type]
 
