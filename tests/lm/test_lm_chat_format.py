@@ -91,3 +91,14 @@ def test_a_template_that_tells_the_date_tells_the_same_every_day(template: str, 
     tokenizer.chat_template = template
     prompt = ChatFormat(tokenizer).prompt(Request((Message("user", "hi"),), 3))
     assert tokenizer.decode(prompt.shared + prompt.own) == f"{expected}user: hi\n"
+
+
+def test_of_several_templates_the_default_is_written() -> None:
+    tokenizer, plain = make_tokenizer(), make_tokenizer()
+    plain.chat_template = "{% for message in messages %}[{{ message.content }}]{% endfor %}"
+    tokenizer.chat_template = {"default": plain.chat_template, "tool_use": "{{ tools }}"}
+    request = Request((Message("user", "hello"),), 5)
+    assert ChatFormat(tokenizer).prompt(request) == ChatFormat(plain).prompt(request)
+    tokenizer.chat_template = {"rag": "a", "tool_use": "b"}
+    with pytest.raises(SettingError, match=r"chat_template=\['rag', 'tool_use'\].*named default"):
+        ChatFormat(tokenizer)

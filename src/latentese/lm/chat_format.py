@@ -110,7 +110,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        template = tokenizer.chat_template or PLAIN_TEMPLATE
+        template = _template_of(tokenizer)
         self._template: str = _FIXED_DATE + template if "strftime_now" in template else template
 
     def prompt(self, request: Request) -> Prompt:
@@ -251,3 +251,15 @@ class ChatFormat:
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
         )
         return [(token, *span) for token, span in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]
+
+
+def _template_of(tokenizer: Any) -> str:
+    """Of several templates the default one; raises SettingError where none of them is."""
+    if not tokenizer.chat_template:
+        return PLAIN_TEMPLATE
+    try:
+        template: str = tokenizer.get_chat_template()
+    except ValueError as error:
+        allowed = "one template, or several of which one is named default"
+        raise SettingError("chat_template", sorted(tokenizer.chat_template), allowed) from error
+    return template
