@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -179,36 +179,32 @@ class Loop:
     def _decide(
         self, course: Course, child: Explanation, shown: Shown, simulations: pl.DataFrame | None, why: str = ""
     ) -> Step:
-        before, score = (course.score, None)
-        if simulations is not None:  # where either has no answer, the other is not judged
-            before, score = paired_correlations(course.simulations, simulations)
+        before, after = (
+            (course.score, None) if simulations is None else paired_correlations(course.simulations, simulations)
+        )
         # A parent without a score predicts nothing, as a correlation of 0 would.
-        gain = None if score is None else score - (before or 0.0)
+        gain = None if after is None else after - (before or 0.0)
         accepted = gain is not None and gain > self.settings.min_gain
         if gain is not None:
             why = f"gain {gain:+.3f} on select, {'above' if accepted else 'not above'} {self.settings.min_gain}"
         n_rejected = 0 if accepted else course.n_rejected + 1
-        after = replace(
+        simulated = schemas.SIMULATIONS.to_frame() if simulations is None else simulations
+        ahead = replace(
             course,
             current=child if accepted else course.current,
-            simulations=simulations if accepted and simulations is not None else course.simulations,
+            simulations=simulated if accepted else course.simulations,
             shown=course.shown | shown.contexts,
             n_rejected=n_rejected,
             is_over=n_rejected >= self.settings.patience,
         )
-        scores = {"select_parent": before, "select_child": score}
-        decision = (
-            _decision(course, child, accepted, why or "no score on select")
-            | scores
-            | {
-                "false_positives": list(shown.false_positives),
-                "false_negatives": list(shown.false_negatives),
-                "extra_examples": list(shown.extra_examples),
-                "sentences": list(shown.sentences),
-                "random_examples": list(shown.random_examples),
-            }
-        )
-        return Step(after, child, decision, simulations if simulations is not None else schemas.SIMULATIONS.to_frame())
+        decision = _decision(course, child.revision, why or "no score on select") | {
+            "child": child.explanation,
+            "select_parent": before,
+            "select_child": after,
+            "accepted": accepted,
+            **_columns(shown),
+        }
+        return Step(ahead, child, decision, simulated)
 
 
 def _content(explanation: Explanation) -> tuple[object, ...]:
@@ -226,16 +222,24 @@ def draw_extras(pool: Sequence[Example], shown: frozenset[int], n_extras: int, s
     return sorted(chosen, key=lambda example: (-example.max_act, example.context.context))
 
 
-def _decision(course: Course, child: Explanation, accepted: bool, why: str) -> dict[str, object]:
+def _decision(course: Course, round_idx: int, why: str) -> dict[str, object]:
+    """Give a row of DECISIONS by which nothing was proposed."""
     return {
         "unit": course.unit.unit,
         "arm": course.arm,
-        "round": child.revision,
+        "round": round_idx,
         "parent": course.current.explanation,
-        "child": child.explanation,
-        "accepted": accepted,
+        "child": None,
+        "select_parent": course.score,
+        "select_child": None,
+        "accepted": False,
         "why": why,
+        **_columns(Shown()),
     }
+
+
+def _columns(shown: Shown) -> dict[str, list[int]]:
+    return {name: list(contexts) for name, contexts in asdict(shown).items()}
 
 
 def _why_nothing(gathered: Gathered) -> str:
@@ -249,20 +253,4 @@ def _why_nothing(gathered: Gathered) -> str:
 
 def stop(course: Course, round_idx: int, why: str) -> Step:
     """End a course with a decision that says why; nothing was asked."""
-    decision = {
-        "unit": course.unit.unit,
-        "arm": course.arm,
-        "round": round_idx,
-        "parent": course.current.explanation,
-        "child": None,
-        "select_parent": course.score,
-        "select_child": None,
-        "accepted": False,
-        "why": why,
-        "false_positives": [],
-        "false_negatives": [],
-        "extra_examples": [],
-        "sentences": [],
-        "random_examples": [],
-    }
-    return Step(replace(course, is_over=True), None, decision, schemas.SIMULATIONS.to_frame())
+    return Step(replace(course, is_over=True), None, _decision(course, round_idx, why), schemas.SIMULATIONS.to_frame())
