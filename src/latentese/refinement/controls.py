@@ -53,7 +53,7 @@ class RandomSentences:
 
     def shows(self, evidence: Evidence) -> Shown:
         """Name the random texts."""
-        return Shown(random_examples=tuple(item.example.context.context for item in evidence.counterexamples))
+        return _random_shown(evidence)
 
     async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
         """Revise `parent` as the arm does."""
@@ -95,12 +95,16 @@ class RandomExamples:
 
     def shows(self, evidence: Evidence) -> Shown:
         """Name the random contexts."""
-        return Shown(random_examples=tuple(item.example.context.context for item in evidence.counterexamples))
+        return _random_shown(evidence)
 
     async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
         """Revise `parent` as the arm does."""
         written = await self.arm.propose(unit, parent, evidence, revision)
         return replace(written, explanation=explanation_id(unit.unit, self.name, revision), explainer=self.name)
+
+
+def _random_shown(evidence: Evidence) -> Shown:
+    return Shown(random_examples=tuple(item.example.context.context for item in evidence.counterexamples))
 
 
 def draw_random(examples: Sequence[Example], n_wanted: int, seed: Sequence[int]) -> list[Example]:

@@ -105,7 +105,8 @@ class RefineStudy:
             raise SettingError(
                 "refinement.explainer", settings.explainer, f"an explainer of {inputs.explanations}: {known}"
             )
-        self.simulated = {split: self._simulated(scores, split) for split in REPORTED}
+        simulations = read_table(scores.file("simulations.parquet"), schemas.SIMULATIONS)
+        self.simulated = {split: self._simulated(simulations, split) for split in REPORTED}
         """Of first explanations, by split and explanation: rows of SIMULATIONS."""
         examples = self.reader.examples.artifact
         self._pool = read_table(examples.file("pool.parquet"), schemas.POOL)
@@ -168,10 +169,9 @@ class RefineStudy:
         examples = self.reader.of(unit, split, KINDS_OF[CONTEXTS])
         return [example for example in examples if example.context.context in contexts]
 
-    def _simulated(self, scores: Artifact, split: Split) -> dict[str, pl.DataFrame]:
-        table = read_table(scores.file("simulations.parquet"), schemas.SIMULATIONS)
+    def _simulated(self, simulations: pl.DataFrame, split: Split) -> dict[str, pl.DataFrame]:
         first = [explanation.explanation for explanation in self.first]
-        own = table.filter(
+        own = simulations.filter(
             pl.col("explanation").is_in(first), simulator=self.simulator.name, control="none", split=split
         ).filter(pl.col("kind").is_in(KINDS_OF[CONTEXTS]))
         return by_explanation(own)
