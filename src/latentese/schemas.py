@@ -226,6 +226,8 @@ an activation above 0 are false positives. Their numbers are negative and follow
 FINALS = pl.Schema({"unit": UNIT, "arm": pl.String(), "explanation": pl.String(), "refined": pl.Boolean()})
 """Which explanation each arm (`initial`, `revision`, `re_explanation`) ends with; `refined` says whether the unit
 was under the threshold and so took part."""
+INITIAL = "initial"
+"""The arm of FINALS that names first explanations."""
 
 TRAIN_LOG = pl.Schema(
     {

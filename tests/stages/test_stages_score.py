@@ -230,6 +230,13 @@ class Knows:
         return MarkReply(((math.log(yes), math.log(1 - yes)),), Usage(5, 0))
 
 
+def test_a_scorer_limited_to_what_simulations_are_fitted_on_would_score_nothing(study: Study, tmp_path: Path) -> None:
+    judges = {**SIMULATORS, "detection": DetectionScorer(Knows())}
+    settings = ScoreSettings(limits={"detection": {"splits": ["calibrate"]}})
+    with pytest.raises(SettingError, match=r"scoring\.limits\.detection\.splits=\['calibrate'\].*select or test"):
+        run(study, tmp_path / "bad", settings, judges)
+
+
 def test_scorers_stand_beside_simulators(study: Study, tmp_path: Path) -> None:
     judges = {**SIMULATORS, "detection": DetectionScorer(Knows())}
     out = run(study, tmp_path / "scored", ScoreSettings(limits={"detection": {"n_contexts": 6}}, n_boot=20), judges)

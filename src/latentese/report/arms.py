@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from latentese.report.inputs import Target
+from latentese.schemas import INITIAL
 
-INITIAL = "initial"
 REVISION = "revision"
 """The arm whose explanations are in use after refinement."""
 RE_EXPLANATION = "re_explanation"

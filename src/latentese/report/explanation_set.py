@@ -12,7 +12,7 @@ from latentese import schemas
 from latentese.errors import SettingError
 from latentese.metrics.scores import KINDS_OF
 from latentese.records import Explanation
-from latentese.report.arms import INITIAL, REVISION
+from latentese.report.arms import REVISION
 from latentese.store.artifact import open_artifact
 from latentese.store.tables import read_explanations, read_table
 
@@ -91,7 +91,7 @@ def read_set(name: str, paths: SetArtifacts, choice: SetChoice) -> ExplanationSe
 
 def _ends(finals: pl.DataFrame) -> dict[str, str]:
     """Give, by the first explanation, the one in use after refinement; those of other explainers are not refined."""
-    starts, ends = (finals.filter(arm=arm).select("unit", "explanation") for arm in (INITIAL, REVISION))
+    starts, ends = (finals.filter(arm=arm).select("unit", "explanation") for arm in (schemas.INITIAL, REVISION))
     return dict(starts.join(ends, on="unit", suffix="_end").select("explanation", "explanation_end").iter_rows())
 
 

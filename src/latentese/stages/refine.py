@@ -25,8 +25,6 @@ from latentese.stages.running import run_async
 from latentese.store.artifact import open_draft
 from latentese.store.tables import write_explanations, write_table
 
-INITIAL = "initial"
-
 
 def refine(
     inputs: RefineInputs, simulator: Simulator, arms: Mapping[str, Arm], settings: RefineSettings, out: Path
@@ -62,7 +60,7 @@ def refine(
         counts = {"n_units": len(starts), "n_refined": len(low)}
         tested = study.simulated["test"] | by_explanation(on_test)
         costs = {arm: _counts(arm, steps) for arm in arms}
-        gains = {arm: arm_gain(arm, INITIAL, finals, tested) for arm in arms}
+        gains = {arm: arm_gain(arm, schemas.INITIAL, finals, tested) for arm in arms}
         at_cost = {arm: gain_at_cost(gains[arm]["test_gain"], _spent(arm, steps)) for arm in arms}
         told = {name: costs[name] | gains[name] | at_cost[name] | _control_of(arm) for name, arm in arms.items()}
         draft.publish(counts | {"arms": told})
@@ -71,8 +69,8 @@ def refine(
 
 def _check_names(arms: Mapping[str, Arm]) -> None:
     for name, arm in arms.items():
-        if arm.name != name or name == INITIAL:
-            raise SettingError(f"refinement.arms.{name}.name", arm.name, f"the arm's own name, not {INITIAL!r}")
+        if arm.name != name or name == schemas.INITIAL:
+            raise SettingError(f"refinement.arms.{name}.name", arm.name, f"the arm's own name, not {schemas.INITIAL!r}")
 
 
 def _is_low(score: float | None, threshold: float) -> bool:
@@ -107,7 +105,7 @@ def _finals(first: Sequence[Explanation], courses: Sequence[Course], arms: Seque
             "refined": any((explanation.unit, other) in ends for other in arms),
         }
         for explanation in first
-        for arm in (INITIAL, *arms)
+        for arm in (schemas.INITIAL, *arms)
     ]
     return pl.DataFrame(rows, schema=schemas.FINALS)
 

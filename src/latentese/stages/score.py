@@ -164,6 +164,9 @@ def _check_names(judges: Judges, settings: ScoreSettings) -> None:
     for name in settings.limits:
         if name not in judges:
             raise SettingError("scoring.limits", name, f"one of the simulators and scorers: {', '.join(judges)}")
+        splits = settings.limit_of(name).splits
+        if splits and set(splits) == {FITTED_ON} and isinstance(judges[name], Scorer):
+            raise SettingError(f"scoring.limits.{name}.splits", splits, "select or test: its answers are not fitted")
 
 
 async def _simulate(simulator: Simulator, tasks: Sequence[Task]) -> tuple[pl.DataFrame, int]:
