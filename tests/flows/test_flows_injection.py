@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,15 @@ def parts(models: Path) -> Part:
         patch.chdir(ROOT)
         used = composed_params([])
 
-    def build(group: str, name: str) -> Any:
-        plus = "" if name in used.get(f"{group}s", {}) else "+"  # what config.yaml uses is overridden, not added
-        choice = f"{plus}{group}@{group}s.{name}={name}"
+    @cache
+    def composed(choice: str) -> Params:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(ROOT)
-            params: Params = composed_params([choice, "lm=local", f"lm.lm.source.path={models / 'lm'}"])
+            return composed_params([choice, "lm=local", f"lm.lm.source.path={models / 'lm'}"])
+
+    def build(group: str, name: str) -> Any:
+        plus = "" if name in used.get(f"{group}s", {}) else "+"  # what config.yaml uses is overridden, not added
+        params = composed(f"{plus}{group}@{group}s.{name}={name}")
         answers = str(models / f"answers{next(n_built)}.sqlite")
         part = build_once(_at_hand(params[f"{group}s"][name], models, answers), name)
         if hasattr(part, "with_reader") or hasattr(part, "for_target"):
@@ -79,8 +83,9 @@ def _at_hand(spec: Any, models: Path, answers: str) -> Any:
     if not isinstance(spec, Mapping):
         return spec
     target = str(spec.get("_target_", ""))
-    if target.endswith("MeanPoolEmbedder"):
-        return {**spec, "source": {"_target_": "latentese.weights.local.LocalModel", "path": str(models / "embedder")}}
+    for kind, folder in (("MeanPoolEmbedder", "embedder"), ("LocalLM", "lm")):
+        if target.endswith(kind):
+            return {**spec, "source": {"_target_": "latentese.weights.local.LocalModel", "path": str(models / folder)}}
     if target.endswith("HumanExplainer"):
         (models / "annotations.jsonl").touch()
         return {**spec, "path": str(models / "annotations.jsonl")}

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from latentese.errors import AssetError
 
 
@@ -24,6 +22,8 @@ class Shape:
 
 def read_shape(folder: Path) -> Shape:
     """Read the sizes from a model folder's config.json; raises AssetError when it says none."""
+    from transformers import AutoConfig  # takes seconds; see weights.load
+
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config(decoder=True)
         return shape_of(config)

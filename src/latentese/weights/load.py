@@ -1,4 +1,7 @@
-"""Models and tokenizers from a local folder, without the network and without noise."""
+"""Models and tokenizers from a local folder, without the network and without noise.
+
+transformers is imported where it is used: that takes longer than all else that a stage without a model starts with.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from latentese.errors import AssetError, SettingError
 from latentese.weights.devices import check_device
@@ -28,6 +29,8 @@ def load_causal_lm(folder: Path, dtype: str, device: str) -> Any:
     dtype: bfloat16 or float32; device: as torch names it. Raises SettingError for a device that is not here, and
     AssetError when the folder holds no such model, or a damaged one.
     """
+    from transformers import AutoModelForCausalLM
+
     if dtype not in DTYPES:
         raise SettingError("dtype", dtype, f"one of {', '.join(DTYPES)}")
     check_device("device", device)
@@ -44,6 +47,8 @@ def load_encoder(folder: Path) -> Any:
 
     Raises AssetError when the folder holds no such model.
     """
+    from transformers import AutoModel
+
     with _quiet():
         try:
             model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
@@ -54,6 +59,8 @@ def load_encoder(folder: Path) -> Any:
 
 def load_tokenizer(folder: Path) -> Any:
     """Load a model's fast tokenizer; raises AssetError when it has none (character offsets need a fast one)."""
+    from transformers import AutoTokenizer
+
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -67,6 +74,8 @@ def load_tokenizer(folder: Path) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence transformers' progress bars and advice while loading; errors still come through."""
+    from transformers.utils import logging
+
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
