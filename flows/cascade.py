@@ -21,6 +21,7 @@ import polars as pl
 
 from flows.config import Params, build_once, composed_params, settings
 from flows.entry import run
+from flows.fetch import model_specs
 from flows.paths import CASCADES, CONTEXTS, of_target, tracking_uri
 from flows.pipeline import Raw
 from flows.publish import flat_metrics, flat_params
@@ -72,12 +73,12 @@ class Cascades:
 
     def about(self) -> list[str]:
         """Say what was ranked by what."""
-        chosen = self.settings
-        model = build_once(self.params["simulators"][self.choice.simulator], f"simulators.{self.choice.simulator}")
-        reader = getattr(model, "reader", getattr(model, "marker", getattr(model, "chat", None)))
+        chosen, name = self.settings, self.choice.simulator
+        models = model_specs(self.params["simulators"][name], "latentese.lm.")
+        asked = [build_once(spec, f"simulators.{name}.{setting}").name for setting, spec in models.items()]
         return [
-            f"costly score: {self.choice.simulator} of {chosen.explainer}'s explanations on `{chosen.split}`, by "
-            f"{getattr(reader, 'name', 'no language model')}, {chosen.n_contexts or 'all'} contexts per unit",
+            f"costly score: {name} of {chosen.explainer}'s explanations on `{chosen.split}`, by "
+            f"{', '.join(asked) or 'no language model'}, {chosen.n_contexts or 'all'} contexts per unit",
             f"cheap scores: {', '.join(f'{judge} of {explainer}' for explainer, judge in chosen.cheap)}",
             f"cascade: {chosen.n_first} contexts of every unit, then of those undecided, {chosen.share:.0%} of all in "
             "all; each is drawn with a chance in proportion to how much it may move the correlation",
