@@ -46,9 +46,27 @@ def test_intervals_of_a_mean_cover_the_mean_over_all_units() -> None:
 
 def test_the_mean_over_a_single_unit_is_as_uncertain_as_its_documents_make_it() -> None:
     sums = unit(np.random.default_rng(7), 0.5)
-    alone, mean = document_interval(sums, pearson, BOOTSTRAP), mean_interval([sums], pearson, BOOTSTRAP)
-    assert mean.value == alone.value
-    assert mean.high - mean.low == pytest.approx(alone.high - alone.low, rel=0.25)
+    assert mean_interval([sums], pearson, BOOTSTRAP) == document_interval(sums, pearson, BOOTSTRAP)
+    assert mean_interval([sums[:1]], pearson, BOOTSTRAP) == (pytest.approx(pearson(sums[0])), None, None)
+
+
+def test_resamples_without_a_value_do_not_move_the_interval_of_a_mean() -> None:
+    """Of a document that fires and a silent one, every resample with a correlation holds the first."""
+    rng = np.random.default_rng(8)
+    firing = [token_sums(rng.random(16) * (np.arange(16) % 4 == 0), rng.random(16)) for _ in range(400)]
+    units = [np.array([one, token_sums(np.zeros(16), rng.random(16))]) for one in firing]
+    interval = mean_interval(units, pearson, BOOTSTRAP)
+    assert interval.low < interval.value < interval.high
+    assert interval.high - interval.value == pytest.approx(interval.value - interval.low, rel=0.3)
+
+
+def test_units_of_the_same_numbers_are_resampled_alike() -> None:
+    rng = np.random.default_rng(9)
+    sums = [unit(rng, 0.5, 4) for _ in range(6)]
+    numbers = [5, 8, 13, 21, 34, 55]
+    found = mean_interval(sums, pearson, BOOTSTRAP, numbers)
+    assert found == mean_interval([np.zeros((0, 6)), *sums], pearson, BOOTSTRAP, [1, *numbers])
+    assert found != mean_interval(sums, pearson, BOOTSTRAP)
 
 
 def test_identical_documents_leave_no_doubt() -> None:

@@ -79,7 +79,7 @@ def test_names_of_kinds_layers_and_densities() -> None:
         "layer  4", "layer 12", "embed", "unknown",
     ]  # fmt: skip
     assert [density_name(rate) for rate in (0.0, 0.001, 0.0099, 0.01, 1.0)] == [
-        "0 %", "0.1 % to 1 %", "0.1 % to 1 %", "1 % to 10 %", "100 % to 1000 %",
+        "0 %", "0.1 % to 1 %", "0.1 % to 1 %", "1 % to 10 %", "10 % to 100 %",
     ]  # fmt: skip
 
 

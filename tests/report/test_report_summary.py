@@ -107,6 +107,7 @@ def test_failures_are_said_plainly() -> None:
     [
         ({"n_refined": 0}, "No unit scored under the threshold on select."),
         ({"n_refined": 1}, "1 unit took part, none with a score on test on both sides."),
+        ({"n_refined": 0, "n_apart": 3}, "Refinement was given the explanations of another explainer."),
         ({"n_refined": 0, "n_explained": 0}, "No unit has an explanation."),
     ],
 )

@@ -89,6 +89,8 @@ def test_what_was_refined_is_not_said_of_another_explainers_explanations() -> No
     table = study_units(both, replace(SETTINGS, primary_explainer="table"))
     assert table["final"].to_list() == ["1.table.0", "2.table.0", "3.table.0"] == table["first"].to_list()
     assert not table["refined"].any()
+    assert "first" not in table["status"].to_list(), "nobody looked at their scores on select"
+    assert study_units(both, SETTINGS)["status"].to_list()[2] == "first"
 
 
 def test_an_arm_without_a_final_ends_with_the_first_explanation() -> None:
@@ -120,6 +122,17 @@ def test_the_baseline_is_read_by_the_simulator_of_its_name() -> None:
     target = replace(target, scores=pl.concat([target.scores, more]))
     assert baseline_explainer(target, SETTINGS) == "table"
     assert baseline_explainer(target, replace(SETTINGS, primary_explainer="table")) is None
+
+
+def test_a_table_is_the_baseline_before_other_forms() -> None:
+    target = small_target()
+    own = [score(explanation(3, name, 0), 0.7, simulator=name) for name in ("n2g", "table")]
+    scores = pl.concat([target.scores, pl.DataFrame(own, schema=schemas.SCORES, orient="row")])
+    table = replace(explanation(3, "table", 0), table=((" red", 1.0),))
+    patterns = replace(explanation(3, "n2g", 0), patterns=(((" red",), 1.0),))
+    written = {e.explanation: e for e in (table, patterns)}
+    target = replace(target, scores=scores, explanations={**target.explanations, **written})
+    assert baseline_explainer(target, SETTINGS) == "table"
 
 
 def test_an_unknown_explainer_or_simulator_stops_with_what_is_there() -> None:

@@ -60,7 +60,7 @@ def test_results_have_their_intervals(metrics: Path) -> None:
 
 def test_baseline_and_random_contexts_have_their_rows(metrics: Path) -> None:
     lines = text_of(metrics, {})
-    assert lines["token table, read as a table (baseline)"].endswith("0.50 (no interval)")
+    assert lines["token table, read in its own form (baseline)"].endswith("0.50 (no interval)")
     assert lines["first explanations, random contexts only"].endswith(" 0.30 [0.00, 0.40]")
     assert lines["units refined, improved"].endswith("4, 2")
 

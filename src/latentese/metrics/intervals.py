@@ -52,31 +52,49 @@ def document_interval(sums: Floats, metric: Metric, bootstrap: Bootstrap) -> Int
     return found if len(sums) > 1 else Interval(found.value, None, None)
 
 
-def mean_interval(units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap) -> Interval:
+def mean_interval(
+    units: Sequence[Floats], metric: Metric, bootstrap: Bootstrap, streams: Sequence[int] | None = None
+) -> Interval:
     """Interval of the mean of a metric over units: one [n_documents, n_sums] per unit.
 
-    Units whose metric is not defined are left out: count them beside the mean.
+    streams: which resamples each unit gets, such as its number; by default its place. What is given the same ones in
+    the same order has the same interval. Units whose metric is not defined are left out: count them beside the mean.
     """
     values = np.array([float(metric(sums.sum(axis=0))) for sums in units])
     kept = [i for i, value in enumerate(values) if np.isfinite(value)]
-    if not kept:
-        return Interval(None, None, None)
-    draws = np.stack([document_draws(units[i], metric, bootstrap, stream=i) for i in kept])
+    if len(kept) < 2:
+        return document_interval(units[kept[0]], metric, bootstrap) if kept else Interval(None, None, None)
+    stream_of = range(len(units)) if streams is None else streams
+    draws = np.stack([document_draws(units[i], metric, bootstrap, stream=stream_of[i]) for i in kept])
     return mean_of_draws(values[kept], draws, bootstrap)
 
 
 def mean_of_draws(values: Floats, draws: Floats, bootstrap: Bootstrap) -> Interval:
     """Interval of the mean over units of values [n_units] whose resamples are known: draws [n_units, n_boot]."""
-    return percentiles(float(np.mean(values)), _resample_units(draws, bootstrap), bootstrap)
+    return percentiles(float(np.mean(values)), _resample_units(_centred(draws, values), bootstrap), bootstrap)
 
 
-def paired_interval(units: Sequence[tuple[Floats, Floats]], metric: Metric, bootstrap: Bootstrap) -> Interval:
-    """Interval of the mean of `metric(second) - metric(first)` over units.
+def _centred(draws: Floats, values: Floats) -> Floats:
+    """Move each unit's resamples, so that their mean is its value.
+
+    Those in which its metric is not defined are left out, and the others are not drawn evenly: of one document that
+    fires and one that does not, the first is in all of them. What that moves does not average out over units.
+    """
+    defined = np.isfinite(draws)
+    means = np.where(defined, draws, 0).sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
+    centred: Floats = draws + (values - means)[:, np.newaxis]
+    return centred
+
+
+def paired_interval(
+    units: Sequence[tuple[Floats, Floats]], metric: Metric, bootstrap: Bootstrap, streams: Sequence[int] | None = None
+) -> Interval:
+    """Interval of the mean of `metric(second) - metric(first)` over units, as `mean_interval` does.
 
     A pair's rows are the same documents in the same order: both sides are resampled alike.
     """
     paired = [np.stack(pair, axis=1) for pair in units]  # [n_documents, 2, n_sums]
-    return mean_interval(paired, lambda sums: metric(sums[..., 1, :]) - metric(sums[..., 0, :]), bootstrap)
+    return mean_interval(paired, lambda sums: metric(sums[..., 1, :]) - metric(sums[..., 0, :]), bootstrap, streams)
 
 
 def document_draws(sums: Floats, metric: Metric, bootstrap: Bootstrap, stream: int) -> Floats:

@@ -29,5 +29,5 @@ def spearman_interval(first: Floats, second: Floats, bootstrap: Bootstrap) -> In
 
 
 def lengthened(reliability: float) -> float:
-    """Foretell the reliability of a score over twice the contexts (Spearman 1910, Brown 1910)."""
+    """Foretell the reliability of a score over twice the contexts (Spearman 1910, Brown 1910), from 0 to 1."""
     return 2 * reliability / (1 + reliability)

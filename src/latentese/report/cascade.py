@@ -40,8 +40,8 @@ class TargetCascade:
     n_failed: int
     full_prompt_tokens: int
     """Of the costly score over all contexts."""
-    ceiling: float
-    """How well that score would agree with itself over as many other contexts."""
+    ceiling: float | None
+    """How well that score would agree with itself over as many other contexts; None where its halves have no ranks."""
     agreements: Sequence[Agreement]
 
 
@@ -79,8 +79,11 @@ def read_cascade(target: str, folder: Path, bootstrap: Bootstrap) -> TargetCasca
     )
 
 
-def ceiling(simulations: pl.DataFrame) -> float:
-    """Foretell how units' scores over all contexts would rank them over as many other ones (Spearman-Brown)."""
+def ceiling(simulations: pl.DataFrame) -> float | None:
+    """Foretell how units' scores over all contexts would rank them over as many other ones (Spearman-Brown).
+
+    Halves that disagree are noise: 0. None where one of them ranks nothing.
+    """
     halves: tuple[list[float], list[float]] = ([], [])
     for (_,), own in simulations.group_by("unit", maintain_order=True):
         sums = _sums(_by_turns(own))
@@ -88,7 +91,8 @@ def ceiling(simulations: pl.DataFrame) -> float:
         first = np.arange(len(sums)) // 2 % 2 == 0
         for half, chosen in zip(halves, (first, ~first), strict=True):
             half.append(pearson_over(sums[chosen]))
-    return lengthened(spearman(np.array(halves[0]), np.array(halves[1])))
+    agreement = spearman(np.array(halves[0]), np.array(halves[1]))
+    return lengthened(max(agreement, 0.0)) if np.isfinite(agreement) else None
 
 
 def write_page(findings: CascadeFindings, page_file: Path) -> None:
@@ -136,7 +140,8 @@ def _rows(target: TargetCascade) -> list[list[str]]:
         for one in target.agreements
     ]
     named = f"{plain(target.target)}, {target.n_units} units, {target.n_failed} answers failed"
-    rows.append(["all contexts (ceiling)", two_digits(target.ceiling), f"{full:,}", "100%"])
+    highest = "not defined" if target.ceiling is None else two_digits(target.ceiling)
+    rows.append(["all contexts (ceiling)", highest, f"{full:,}", "100%"])
     return [[named if not i else "", *row] for i, row in enumerate(rows)]
 
 

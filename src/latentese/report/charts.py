@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from latentese.report.numbers import edges_text, two_digits
+from latentese.report.numbers import edges_text, percent, two_digits
 
 
 class Shape(NamedTuple):
@@ -190,7 +190,7 @@ def density_histogram(densities: Sequence[float], explained: Sequence[float]) ->
     for i, count in enumerate(counts):
         height = (bottom - top) * count / max(1, counts.max())
         x = scale(edges[i]) + 0.75
-        hint = f"{count} units at {100 * 10 ** edges[i]:.2g} % to {100 * 10 ** edges[i + 1]:.2g} %"
+        hint = f"{count} units at {percent(10 ** edges[i])} to {percent(10 ** edges[i + 1])}"
         shapes.append(bar(x, bottom - height, (scale(edges[i + 1]) - x - 0.75, height), "neutral fill", hint))
     for density in explained:
         if density > 0:

@@ -84,7 +84,7 @@ def density_name(density: float) -> str:
     """Name the decade of a density, as a share of tokens."""
     if density <= 0:
         return "0 %"
-    power = math.floor(round(math.log10(density), 9))
+    power = min(math.floor(round(math.log10(density), 9)), -1)
     return f"{100 * 10.0**power:g} % to {100 * 10.0 ** (power + 1):g} %"
 
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from latentese.report.charts import Chart, Row, curve, density_histogram, forest, mirrored_histogram, slopes
 from latentese.report.inputs import Target
-from latentese.report.page import LABELS, edges, level_text, percent, score, script_json
+from latentese.report.numbers import percent
+from latentese.report.page import LABELS, edges, level_text, score, script_json
 from latentese.report.pairs import PairTable, pair_tables
 from latentese.report.statements import Statement, statements
 from latentese.report.visible import visible
@@ -111,7 +112,7 @@ def _cards(summary: Mapping[str, Any]) -> list[CardView]:
     ]
     if "baseline" in summary:
         name = summary["baseline"].replace("_", " ")
-        cards.append(_score_card(f"{name}, read as a table (baseline)", scores["baseline"]))
+        cards.append(_score_card(f"{name}, read in its own form (baseline)", scores["baseline"]))
     if "mean" in scores.get("re_explanation", {}) and summary["n_refined"]:
         sub = f"{summary['n_re_explained']} by a new explanation"
         cards.append(_score_card("explained again (control)", scores["re_explanation"], sub))

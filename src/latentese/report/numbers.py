@@ -11,6 +11,13 @@ def two_digits(value: float, signed: bool = False) -> str:
     return f"{round(value, 2) + 0.0:{'+' if signed else ''}.2f}"
 
 
+def percent(value: float) -> str:
+    """Write a share with two significant digits, from 10 % on as a whole number."""
+    if value == 0:
+        return "0 %"
+    return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:#.2g}".rstrip(".") + " %"
+
+
 def edges_text(low: float | None, high: float | None, signed: bool = False) -> str:
     """Write an interval; one document alone has none."""
     if low is None or high is None:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from latentese.report.numbers import edges_text, two_digits
+from latentese.report.numbers import edges_text, percent, two_digits
 from latentese.report.visible import visible
 
 MINUS = "\N{MINUS SIGN}"
@@ -24,6 +24,7 @@ LABELS = {
     "refined": "refined",
     "rejected": "not improved",
     "first": "first explanation",
+    "apart": "not refined",
     "unscored": "no score",
     "failed": "failed",
     "accepted": "accepted",
@@ -81,11 +82,6 @@ def edges(low: float | None, high: float | None, signed: bool = False) -> str:
 def level_text(level: float) -> str:
     """Write the level of intervals as a percentage, with a space that does not break."""
     return f"{100 * level:g}\N{NO-BREAK SPACE}%"
-
-
-def percent(value: float) -> str:
-    """Write a share with two significant digits."""
-    return "0 %" if value == 0 else f"{100 * value:#.2g}".rstrip(".") + " %"
 
 
 def span(row: Mapping[str, Any], prefix: str) -> str:

@@ -96,7 +96,7 @@ def _over_baseline(summary: Mapping[str, Any]) -> Statement | None:
         f"No evidence of a difference to the {name}, which needs no language model",
     )
     detail = (
-        f"First explanations score {interval_text(gain, signed=True)} against the {name} read as a table "
+        f"First explanations score {interval_text(gain, signed=True)} against the {name} read in its own form "
         f"({_units(gain['n_units'])} with both scores)."
     )
     return Statement(_sign(gain), head, detail)
@@ -139,6 +139,8 @@ def _no_refinement(summary: Mapping[str, Any]) -> Statement:
     if not summary["n_explained"]:
         return Statement("note", "Nothing was refined", "No unit has an explanation.")
     n_refined = summary["n_refined"]
+    if not n_refined and summary.get("n_apart"):
+        return Statement("note", "Nothing was refined", "Refinement was given the explanations of another explainer.")
     if not n_refined:
         return Statement("note", "Nothing was refined", "No unit scored under the threshold on select.")
     detail = f"{_units(n_refined)} took part, none with a score on test on both sides."

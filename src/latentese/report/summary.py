@@ -68,6 +68,7 @@ def _counts(target: Target, study: pl.DataFrame) -> Numbers:
         "share_failed": n_failed / study.height if study.height else None,
         "n_unscored": n_unscored,
         "share_unscored": n_unscored / study.height if study.height else None,
+        "n_apart": status.get("apart", 0),
         "n_refined": study["refined"].sum(),
         "n_improved": status.get("refined", 0),
         "n_re_explained": study.filter(pl.col("control") != pl.col("initial")).height,
@@ -88,7 +89,7 @@ class _Judged:
         self.wrong = wrong.partition_by("unit", as_dict=True)
         self.baseline_name = baseline_explainer(target, settings)
         baseline = judged.filter(
-            pl.col("simulator") == self.baseline_name,
+            pl.col("simulator").eq_missing(pl.lit(self.baseline_name)),
             pl.col("control") == "none",
             pl.col("explanation").is_in(_ids(target, self.baseline_name)),
         )
@@ -158,12 +159,12 @@ class _Judged:
 
     def mean(self, study: pl.DataFrame, arm: str) -> Numbers:
         units = [sums_by_document(self.of(arm, row))[1] for row in study.to_dicts()]
-        interval = mean_interval(units, pearson, self.bootstrap)
+        interval = mean_interval(units, pearson, self.bootstrap, study["unit"].to_list())
         return _estimate(interval, sum(_defined(sums) for sums in units))
 
     def paired(self, study: pl.DataFrame, before: str, after: str) -> Numbers:
         pairs = [same_contexts(self.of(before, row), self.of(after, row)) for row in study.to_dicts()]
-        interval = paired_interval(pairs, pearson, self.bootstrap)
+        interval = paired_interval(pairs, pearson, self.bootstrap, study["unit"].to_list())
         return _estimate(interval, sum(_defined(first) and _defined(second) for first, second in pairs))
 
 

@@ -13,6 +13,7 @@ STATUSES = {
     "refined": "a revision was accepted on select",
     "rejected": "scored low on select; no revision was accepted there",
     "first": "the first explanation scored well enough on select",
+    "apart": "explained, and not among the explanations that refinement was given",
     "unscored": "explained, but the score is not defined",
     "failed": "the explainer gave no usable answer",
 }
@@ -42,7 +43,8 @@ def study_units(target: Target, settings: ReportSettings) -> pl.DataFrame:
         table = _join_score(table, scores.filter(pl.col("control") == "none"), arm)
     wrong = scores.filter(pl.col("control") == "wrong_explanation", pl.col("explainer") == settings.primary_explainer)
     table = _join_wrong(table, wrong)
-    table = table.with_columns(refined=pl.col("refined").fill_null(value=False)).with_columns(status=_status())
+    table = table.with_columns(apart=pl.col("refined").is_null(), refined=pl.col("refined").fill_null(value=False))
+    table = table.with_columns(status=_status()).drop("apart")
     statistics = target.units.select("unit", "n_fires", "density", "max_act", "mean_act", "threshold", "n_documents")
     return statistics.join(table, on="unit", how="inner", maintain_order="right").sort("unit")
 
@@ -97,6 +99,8 @@ def _status() -> pl.Expr:
         .then(pl.lit("unscored"))
         .when("refined")
         .then(pl.lit("rejected"))
+        .when("apart")
+        .then(pl.lit("apart"))
         .otherwise(pl.lit("first"))
     )
 
@@ -117,7 +121,11 @@ def scores_of_unit(target: Target, unit: int) -> pl.DataFrame:
 
 
 def baseline_explainer(target: Target, settings: ReportSettings) -> str | None:
-    """Find the explainer that is read back in its own form, by the simulator of its name; None where there is none."""
+    """Find the explainer that is read back in its own form, by the simulator of its name; None where there is none.
+
+    One with a table comes before others.
+    """
     pairs = target.scores.select("explainer", "simulator").unique().filter(pl.col("explainer") == pl.col("simulator"))
     others = pairs.filter(pl.col("explainer") != settings.primary_explainer)["explainer"]
-    return min(others.to_list(), default=None)
+    tables = {e.explainer for e in target.explanations.values() if e.revision == 0 and e.table and not e.patterns}
+    return min(others.to_list(), key=lambda name: (name not in tables, name), default=None)

@@ -88,7 +88,7 @@ def _add_baseline(table: Table, metrics: Mapping[str, Numbers]) -> None:
         from rich.markup import escape
 
         estimates = [m.get("score", {}).get("baseline", {}) for m in metrics.values()]
-        label = f"{names[0].replace('_', ' ')}, read as a table (baseline)"
+        label = f"{names[0].replace('_', ' ')}, read in its own form (baseline)"
         table.add_row(escape(label), *(estimate_text(estimate) for estimate in estimates))
 
 

@@ -86,12 +86,13 @@ def _index(
     found: pl.DataFrame,
     pairs: pl.DataFrame,
 ) -> str:
+    found_statuses = {status for _, study in studies.values() for status in study["status"].unique()}
     values = {
         "title": settings.title,
         "targets": [target_view(target, study, summaries[name], pairs) for name, (target, study) in studies.items()],
         "findings": findings_view(found, settings),
         "columns": COLUMNS,
-        "statuses": STATUSES,
+        "statuses": {status: note for status, note in STATUSES.items() if status in found_statuses},
         "contexts": settings.contexts.replace("_", " "),
         "simulator": settings.primary_simulator,
         "level": " or ".join(sorted({level_text(target.level) for target, _ in studies.values()})),

@@ -33,7 +33,7 @@
     return made;
   };
   const number = (value) => (value === null ? "none" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−"));
-  const percent = (value) => (value === 0 ? "0 %" : `${(100 * value).toPrecision(2)} %`);
+  const percent = (value) => (value === 0 ? "0 %" : `${value < 0.0995 ? (100 * value).toPrecision(2) : (100 * value).toFixed(0)} %`);
 
   function mini(row) {
     /* -0.25 to 1: scores below are drawn at the end. */
