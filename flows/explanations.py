@@ -62,6 +62,8 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
 
 def _diff(arguments: argparse.Namespace) -> None:
     with open_revision(arguments.before) as before, open_revision(arguments.after) as after:
+        for revision in (before, after):
+            revision.require("report", "targets")
         _require_same_units(before, after, arguments.target)
         old, new = (_set_of(revision, arguments) for revision in (before, after))
     found = difference(old, new, Bootstrap(level=old.level))
@@ -164,8 +166,8 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="a target, or a folder with the artifacts explanations and scores")
-    parser.add_argument("--simulator", help="whose scores (default: the first in the alphabet)")
-    parser.add_argument("--metric", default="correlation")
+    parser.add_argument("--simulator", help="whose scores (default: the first that has a correlation)")
+    parser.add_argument("--metric", help="default: correlation, or auroc of yes-or-no questions")
     parser.add_argument("--lines", type=int, default=40, help="the best so many (default: 40)")
     parser.set_defaults(command=_list)
 

@@ -16,12 +16,12 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.config import PARAMS, read_params, settings
+from flows.config import read_params, settings
 from flows.entry import run
 from flows.paths import FINDINGS, of_target, tracking_uri
 from flows.publish import finding_metrics
 from flows.revisions import Revision, open_revision
-from latentese.errors import LatenteseError, SettingError
+from latentese.errors import SettingError
 from latentese.report.findings import CONTEXTS, FindingsSettings, kind_of
 from latentese.report.inputs import ReportSettings, Target
 from latentese.report.runs import RunFindings, ScoredArtifacts, findings_of, open_scored
@@ -75,9 +75,7 @@ def tracked_name(name: str) -> str:
 def read_run(name: str, source: str, contexts: str) -> RunFindings:
     """Read and average one run's scores; its copies are gone when this returns."""
     with open_revision(source) as revision:
-        for section in ("report", "targets"):
-            if not revision.params.get(section):
-                raise LatenteseError(f"{source}: its {PARAMS} says nothing of `{section}`, so it is no run")
+        revision.require("report", "targets")
         chosen = settings(ReportSettings, revision.params["report"], "report")
         targets = [_target(revision, target) for target in revision.params["targets"]]
         averaged = FindingsSettings(contexts, chosen.n_boot, targets[0].level, chosen.seed)

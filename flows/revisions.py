@@ -29,6 +29,12 @@ class Revision:
     fetch: Callable[[Path], Path]
     """Path in the project -> where its content is; a file or folder of another revision is copied from the cache."""
 
+    def require(self, *sections: str) -> None:
+        """Raise LatenteseError where the configuration says nothing of one of these."""
+        for section in sections:
+            if not self.params.get(section):
+                raise LatenteseError(f"{self.name}: its {PARAMS} says nothing of `{section}`, so it is no run")
+
 
 @contextmanager
 def open_revision(name: str) -> Iterator[Revision]:

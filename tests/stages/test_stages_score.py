@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from scored_study import Study, write_study
 from toy_units import WordListSimulator, make_context, make_example
 
@@ -16,6 +17,8 @@ from latentese import schemas
 from latentese.errors import AnswerError, SettingError
 from latentese.lm.protocol import MarkReply, MarkRequest
 from latentese.records import Context, Explanation, Simulation, Usage
+from latentese.report.explanation_set import SetArtifacts, SetChoice, read_set
+from latentese.report.listing import ListSettings, listed
 from latentese.scorers.detection import DetectionScorer
 from latentese.simulators.all_at_once import AllAtOnceSimulator
 from latentese.simulators.base import Simulator
@@ -254,6 +257,15 @@ def test_scorers_stand_beside_simulators(study: Study, tmp_path: Path) -> None:
         "detection": {"n_units": judgements["unit"].n_unique(), "n_judged": judgements.height, "n_failed": 0}
     }
     assert set(counts["wrong_explanations"]) == {*SIMULATORS, "detection"}
+    folder = tmp_path / "latents"
+    folder.mkdir()
+    (folder / "explanations").symlink_to(study.explanations)
+    (folder / "scores").symlink_to(out)
+    by_detection = listed(folder, ListSettings("detection"))
+    assert by_detection.filter(unit=0, explainer="reader")["value"].item() == 1, "of a scorer, auroc is listed"
+    assert_frame_equal(listed(folder, ListSettings()), listed(folder, ListSettings("token_table", "correlation")))
+    with pytest.raises(SettingError, match=r"--simulator='detection' is not allowed: one of now: token_table, words"):
+        read_set("now", SetArtifacts(study.explanations, out, None), SetChoice("reader", "detection"))
 
 
 def test_a_scorer_under_another_name_is_one_line(study: Study, tmp_path: Path) -> None:

@@ -60,10 +60,11 @@ def read_set(name: str, paths: SetArtifacts, choice: SetChoice) -> ExplanationSe
     """Read one version."""
     written, scored = open_artifact(paths.explanations, "explanations"), open_artifact(paths.scores, "scores")
     explanations = {e.explanation: e for e in read_explanations(written.file("explanations.jsonl"))}
-    simulations = [_on_test(scored.file("simulations.parquet"), choice)]
-    simulators = read_table(scored.file("scores.parquet"), schemas.SCORES)["simulator"].unique().sort()
+    simulated = read_table(scored.file("simulations.parquet"), schemas.SIMULATIONS)
+    simulators = simulated["simulator"].unique().sort()
     if choice.simulator not in simulators:
         raise SettingError("--simulator", choice.simulator, f"one of {name}: {', '.join(simulators)}")
+    simulations = [_on_test(simulated, choice)]
     first = {e.unit: e for e in explanations.values() if e.explainer == choice.explainer and e.revision == 0}
     if not first:
         known = ", ".join(sorted({e.explainer for e in explanations.values()})) or "none"
@@ -72,7 +73,7 @@ def read_set(name: str, paths: SetArtifacts, choice: SetChoice) -> ExplanationSe
     if paths.refined is not None:
         refined = open_artifact(paths.refined, "refined")
         later = {e.explanation: e for e in read_explanations(refined.file("explanations.jsonl"))}
-        simulations.append(_on_test(refined.file("simulations.parquet"), choice))
+        simulations.append(_on_test(read_table(refined.file("simulations.parquet"), schemas.SIMULATIONS), choice))
         ends = _ends(read_table(refined.file("finals.parquet"), schemas.FINALS))
         chosen = {unit: later.get(ends.get(e.explanation, ""), e) for unit, e in first.items()}
     by_explanation = pl.concat(simulations).unique(
@@ -95,7 +96,6 @@ def _ends(finals: pl.DataFrame) -> dict[str, str]:
     return dict(starts.join(ends, on="unit", suffix="_end").select("explanation", "explanation_end").iter_rows())
 
 
-def _on_test(path: Path, choice: SetChoice) -> pl.DataFrame:
-    table = read_table(path, schemas.SIMULATIONS)
-    own = table.filter(simulator=choice.simulator, control="none", split="test")
+def _on_test(simulations: pl.DataFrame, choice: SetChoice) -> pl.DataFrame:
+    own = simulations.filter(simulator=choice.simulator, control="none", split="test")
     return own.filter(pl.col("kind").is_in(KINDS_OF[choice.contexts]))
