@@ -138,7 +138,12 @@ def test_the_first_line_of_json_lines_counts_as_in_the_release_and_half_a_surrog
             [0.0, "high", 1.0],
             "simulation.expected_activations[1]: should be a number, is a text",
         ),
-        ("scored_explanations.0.scored_simulation.ev_correlation_score", 10**400, "is too large for a number"),
+        ("scored_explanations.0.scored_simulation.ev_correlation_score", 10**400, "is too large for a 32-bit number"),
+        (
+            "scored_explanations.0.scored_simulation.scored_sequence_simulations.0.true_activations",
+            [0.0, -1e39, 1.0],
+            "true_activations[1]: is too large for a 32-bit number",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_that_names_the_place(path: str, new: object, line: str) -> None:
@@ -171,6 +176,12 @@ def test_what_is_no_file_of_the_release_is_refused(raw: bytes, line: str) -> Non
 def test_a_record_with_other_lengths_is_refused() -> None:
     value = changed(record(), "most_positive_activation_records.1.activations", [1.0])
     with pytest.raises(LatenteseError, match=r"7.json.most_positive_activation_records\[1\].activations: 1 values for"):
+        read_release(data(value), "7.json")
+
+
+def test_a_record_with_more_bands_than_a_table_can_number_is_refused() -> None:
+    value = changed(record(), "random_sample_by_quantile", [[]] * 129)
+    with pytest.raises(LatenteseError, match=r"7\.json\.random_sample_by_quantile: 129 bands, at most 128 are read"):
         read_release(data(value), "7.json")
 
 

@@ -54,6 +54,7 @@ def test_packaged_rules_fire_where_the_sentence_says(name: str, text: str, fires
     [
         ('"lexical"', '"lexicall"', r"meaning 'red': kind='lexicall' is not allowed"),
         ('true = "red"', 'true = " "', r"meaning 'red'=' ' is not allowed: a sentence"),
+        ('true = "red"', "true = 5", r"meaning 'red'=5 is not allowed: a sentence"),
         ("[{ on = 'red', act = 4 }]", "[]", r"at least one rule in `fires`"),
         ("act = 4", "act = 0", r"fires\.act=0 is not allowed"),
         ("act = 4", "acts = 4", r"meaning 'red': .*acts"),

@@ -11,6 +11,8 @@ from latentese.errors import LatenteseError
 
 LARGEST = 2**31 - 1
 """Units are 32-bit numbers."""
+LARGEST_ACTIVATION = (2 - 2**-23) * 2.0**127
+"""Activations are 32-bit numbers, too."""
 NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """How JSON writers put them as text; null is NaN, too."""
 
@@ -105,10 +107,9 @@ class Fields:
             return NOT_NUMBERS[value]
         if not isinstance(value, int | float) or isinstance(value, bool):
             self.wrong(key, f"should be a number, is {_name(value)}")
-        try:
-            return float(value)
-        except OverflowError:
-            self.wrong(key, "is too large for a number")
+        if LARGEST_ACTIVATION < abs(value) < math.inf:
+            self.wrong(key, "is too large for a 32-bit number")
+        return float(value)
 
 
 def _name(value: Any) -> str:

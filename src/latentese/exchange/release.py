@@ -26,6 +26,8 @@ STATED = {
     "absolute_dev_explained_score": "absolute_deviation",
 }
 """The release's names of scores, and ours."""
+MOST_BANDS = 128
+"""A band's number is 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,14 @@ def _neuron(fields: Fields) -> Neuron:
 
 
 def _record(fields: Fields) -> NeuronRecord:
+    by_quantile = fields.nested("random_sample_by_quantile")
+    if len(by_quantile) > MOST_BANDS:
+        fields.wrong("random_sample_by_quantile", f"{len(by_quantile)} bands, at most {MOST_BANDS} are read")
     return NeuronRecord(
         neuron=_neuron(fields),
         top=tuple(map(_excerpt, fields.children("most_positive_activation_records"))),
         random=tuple(map(_excerpt, fields.children("random_sample"))),
-        by_quantile=tuple(tuple(map(_excerpt, row)) for row in fields.nested("random_sample_by_quantile")),
+        by_quantile=tuple(tuple(map(_excerpt, row)) for row in by_quantile),
         boundaries=fields.numbers("quantile_boundaries") if fields.has("quantile_boundaries") else (),
         mean=fields.number("mean"),
     )

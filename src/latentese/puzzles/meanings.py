@@ -38,7 +38,7 @@ class Meaning:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SettingError(f"meaning {self.name!r}: kind", self.kind, f"one of {', '.join(KINDS)}")
-        if not self.true.strip() or not self.fires:
+        if not isinstance(self.true, str) or not self.true.strip() or not self.fires:
             raise SettingError(f"meaning {self.name!r}", self.true, "a sentence, and at least one rule in `fires`")
 
 

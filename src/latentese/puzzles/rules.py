@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ class Rule:
             raise SettingError("fires.on", self.on, f"a regular expression ({error})") from error
         if n_groups > 1:
             raise SettingError("fires.on", self.on, "a pattern with one group at most: write others (?:so)")
-        if not self.act > 0:
-            raise SettingError("fires.act", self.act, "above 0")
+        if not 0 < self.act < math.inf:
+            raise SettingError("fires.act", self.act, "a number above 0")
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
