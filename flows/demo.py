@@ -1,6 +1,6 @@
 """The main job from start to end: say what it needs, fetch the models, run the pipeline, show what came of it.
 
-make demo                                                   the defaults
+make demo                                                   the defaults; experiment=small without bfloat16
 make smoke                                                  toy size, in a copy of the project
 python -m flows.demo [--sandbox FOLDER] [OVERRIDE ...]      anything else
 """
@@ -25,10 +25,14 @@ Free disk here: {free:.0f} GB. Models are kept in {cache}.
 """
 ON_PROCESSOR = {
     "bfloat16": "8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.",
-    "float32": "12 GB of memory, and on 2 cores two to three hours once the models are there: this processor does not "
-    "multiply bfloat16, so models run in float32. `make smoke` takes the same path at toy size in minutes.",
+    "float32": "12 GB of memory, and on 2 cores about three quarters of an hour once the models are there.\n"
+    "This processor does not multiply bfloat16: models run in float32, and experiment=small takes half of the text\n"
+    "and a quarter of the units. `make smoke` takes the same path at toy size in minutes, and the whole demo,\n"
+    "`python -m flows.demo experiment=null`, two to three hours.",
 }
 """Time and memory of the demo, by what its models compute in."""
+OVERRIDES = {"bfloat16": [], "float32": ["experiment=small"]}
+"""What the demo is there."""
 
 
 def main(*words: str) -> None:
@@ -41,24 +45,26 @@ def main(*words: str) -> None:
         from flows.checkout import copy_checkout
 
         os.chdir(copy_checkout(Path.cwd(), arguments.sandbox))
-    write_params(arguments.overrides)
-    if not arguments.overrides:
-        _say_needs()
+    overrides = arguments.overrides or _own_overrides()
+    write_params(overrides)
     fetch.main()
     started = time.monotonic()
-    _run_pipeline(arguments.overrides)
+    _run_pipeline(overrides)
     _show(time.monotonic() - started)
     if not arguments.sandbox:
+        changed = "".join(f"-S {override} " for override in overrides)
         print("Compare runs      make ui (says where the pages of MLflow and Prefect are)")
-        print("Try next          source .venv/bin/activate && dvc exp run -S dictionary.k=16")
+        print(f"Try next          source .venv/bin/activate && dvc exp run {changed}-S dictionary.k=16")
 
 
-def _say_needs() -> None:
+def _own_overrides() -> list[str]:
+    """Give the demo's own overrides on this processor, and say what it needs."""
     from latentese.weights.cache import cache_dir
     from latentese.weights.devices import definite_dtype
 
-    free, on_processor = shutil.disk_usage(Path.cwd()).free / 1e9, ON_PROCESSOR[definite_dtype("auto", "cpu")]
-    print(NEEDS.format(free=free, cache=cache_dir(), on_processor=on_processor))
+    dtype, free = definite_dtype("auto", "cpu"), shutil.disk_usage(Path.cwd()).free / 1e9
+    print(NEEDS.format(free=free, cache=cache_dir(), on_processor=ON_PROCESSOR[dtype]))
+    return OVERRIDES[dtype]
 
 
 def _run_pipeline(overrides: list[str]) -> None:
