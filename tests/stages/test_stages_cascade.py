@@ -85,6 +85,12 @@ def test_it_reads_its_share_and_no_context_twice(inputs: CascadeInputs, tmp_path
     assert {context for _, context in costly.asked} <= test
 
 
+def test_a_share_of_less_than_a_context_per_unit_leaves_some_unread(inputs: CascadeInputs, tmp_path: Path) -> None:
+    units = rows(cascade(inputs, Costly(), replace(SETTINGS, share=0.1), tmp_path / "out"))
+    assert units["n_read"].sum() == N_CONTEXTS // 10 < units.height
+    assert units["value"].is_finite().all()
+
+
 def test_contexts_in_which_a_unit_does_more_are_read_first_more_often(inputs: CascadeInputs, tmp_path: Path) -> None:
     first, last = [], []
     for seed in range(8):

@@ -148,10 +148,9 @@ class _Unit:
         }
 
     def simulations(self, simulator: Simulator) -> pl.DataFrame:
-        explanation = self.explanation
-        read = self.examples[: len(self.judgements)]
-        question = Question(explanation.explanation, explanation.unit, simulator.name, "none", read[0].context.split)
-        return simulation_rows(question, read, self.judgements)
+        explanation, split = self.explanation, self.examples[0].context.split
+        question = Question(explanation.explanation, explanation.unit, simulator.name, "none", split)
+        return simulation_rows(question, self.examples[: len(self.judgements)], self.judgements)
 
 
 def _candidates(
