@@ -81,6 +81,15 @@ def test_one_explanation_has_no_wrong_one() -> None:
     assert draw_wrong_explanations([make_explanation("alone")], {1: 0.5}, 0) == {}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_control_says_something_else(seed: int) -> None:
+    own = [make_explanation("the same" if unit < 6 else f"words {unit}", unit) for unit in range(8)]
+    wrong = draw_wrong_explanations(own, dict.fromkeys(range(8), 0.1), seed)
+    assert set(wrong) == {explanation.explanation for explanation in own}
+    assert all(wrong[explanation.explanation].text != explanation.text for explanation in own)
+    assert draw_wrong_explanations(own[:6], dict.fromkeys(range(6), 0.1), seed) == {}
+
+
 def test_wrong_explanations_are_of_the_same_explainer_and_only_of_those_that_are_read() -> None:
     own = [make_explanation(text, unit, by) for by in ("a", "b") for unit, text in enumerate(["x", "y", None])]
     wrong = wrong_explanations(own, lambda e: e.text is not None, {0: 0.1, 1: 0.2, 2: 0.3}, 0)

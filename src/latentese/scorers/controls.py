@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -28,19 +29,31 @@ def draw_wrong_explanations(
 ) -> dict[str, Explanation]:
     """Give each explanation another unit's of similar density: seeded cycles of neighbours, so that none keeps its own.
 
-    A frequent unit's explanation is right more often by chance, hence the matching. explanations: of one explainer, one
-    per unit; densities: by unit. Empty when there are fewer than two.
+    A frequent unit's explanation is right more often by chance, hence the matching. Where the other unit's explanation
+    says the same, the next one that says something else stands in. explanations: of one explainer, one per unit;
+    densities: by unit. An explanation that all others repeat has none; empty when there are fewer than two.
     """
     if len({explanation.unit for explanation in explanations}) != len(explanations):
         raise ValueError("one explanation per unit")
     if len(explanations) < 2:
         return {}
     ordered = sorted(explanations, key=lambda explanation: (densities[explanation.unit], explanation.unit))
-    return {own.explanation: wrong for cycle in _cycles(ordered, seed) for own, wrong in cycle}
+    cycles = list(_cycles(ordered, seed))
+    wrong = {}
+    for i, cycle in enumerate(cycles):
+        for j, own in enumerate(cycle):
+            elsewhere = chain.from_iterable(cycles[(i + step) % len(cycles)] for step in range(1, len(cycles)))
+            others = chain(cycle[j + 1 :], cycle[:j], elsewhere)
+            if different := next((other for other in others if _says(other) != _says(own)), None):
+                wrong[own.explanation] = different
+    return wrong
 
 
-def _cycles(ordered: Sequence[Explanation], seed: int) -> Iterator[Iterator[tuple[Explanation, Explanation]]]:
+def _cycles(ordered: Sequence[Explanation], seed: int) -> Iterator[list[Explanation]]:
     rng = np.random.default_rng(seed)
     for neighbours in np.array_split(np.arange(len(ordered)), max(1, len(ordered) // N_NEIGHBOURS)):
-        cycle = [ordered[i] for i in rng.permutation(neighbours)]
-        yield zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+        yield [ordered[i] for i in rng.permutation(neighbours)]
+
+
+def _says(explanation: Explanation) -> tuple[object, ...]:
+    return (explanation.text, explanation.table, explanation.patterns)
