@@ -37,6 +37,11 @@ def test_phrases_are_the_whole_what_it_quotes_and_its_items() -> None:
     assert phrases_of(text) == (whole, "earl", "crown", "titles of nobility", "the word crown")
 
 
+@pytest.mark.parametrize("text", ["of", "狗", "数字", "-", "."])
+def test_an_explanation_stays_however_short(text: str) -> None:
+    assert phrases_of(text) == (text,)
+
+
 def test_apostrophes_quote_nothing() -> None:
     assert phrases_of("the king's and the queen's men") == (
         "the king's and the queen's men", "the king's", "the queen's men"

@@ -35,7 +35,7 @@ class EmbeddingSimulator:
 
     def reads(self, explanation: Explanation) -> bool:
         """Any explanation in words."""
-        return bool(explanation.text and phrases_of(explanation.text))
+        return explanation.is_in_words
 
     async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
         """Simulate each context from the words in it."""

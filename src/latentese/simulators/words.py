@@ -31,8 +31,12 @@ def words_of(tokens: Sequence[str]) -> tuple[str, ...]:
 
 
 def phrases_of(text: str) -> tuple[str, ...]:
-    """List an explanation, what it quotes and its items: 'names of kings, or "crown"' also says 'crown'."""
+    """List an explanation, what it quotes and its items: 'names of kings, or "crown"' also says 'crown'.
+
+    Parts of one or two characters say little, but the whole explanation stays, however short.
+    """
     quoted = [double or single for double, single in QUOTED.findall(text)]
     pieces = [text, *quoted, *SEPARATOR.split(text)]
     cleaned = (" ".join(piece.replace('"', " ").split()).strip(" .'") for piece in pieces)
-    return tuple(dict.fromkeys(piece for piece in cleaned if len(piece) > 2))
+    whole, *parts = cleaned
+    return tuple(dict.fromkeys([whole or text, *(piece for piece in parts if len(piece) > 2)]))
