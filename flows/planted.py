@@ -86,7 +86,7 @@ class Planted:
         self.simulators = without_subject(build_all(params["simulators"], "simulators"))
         judges = {**params["simulators"], **params["scorers"]}
         self.scoring = settings(ScoreSettings, _limited(params, "scoring", judges, self.simulators), "scoring")
-        check_members(self.simulators, self.scoring.splits)
+        check_members(self.simulators, self.scoring)
         if self.study.named_by not in self.simulators:
             raise SettingError("planted.named_by", self.study.named_by, f"one of {', '.join(self.simulators)}")
         if not CONTEXTS.is_dir():

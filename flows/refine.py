@@ -13,6 +13,7 @@ from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.reading.base import give_reader
+from latentese.simulators.ensemble import EnsembleSimulator
 from latentese.stages.refine import refine
 from latentese.stages.refining import RefineInputs, RefineSettings
 
@@ -26,6 +27,10 @@ def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[
     if name not in params["simulators"]:
         raise SettingError("refinement.simulator", name, f"one of {', '.join(params['simulators'])}")
     simulator = give_reader({name: build_once(params["simulators"][name], f"simulators.{name}")}, reader)[name]
+    if isinstance(simulator, EnsembleSimulator):
+        raise SettingError(
+            "refinement.simulator", name, "a simulator that asks; an ensemble combines what others answer"
+        )
     chosen = settings(RefineSettings, values["settings"], "refinement.settings")
     if chosen.explainer not in params["explainers"]:
         raise SettingError(

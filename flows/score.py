@@ -13,7 +13,7 @@ from flows.reading import reader_of
 from flows.spending import language_model_spending
 from latentese.errors import SettingError
 from latentese.reading.base import give_reader
-from latentese.stages.score import score
+from latentese.stages.score import check_judges, score
 from latentese.stages.scoring import ScoreSettings
 
 
@@ -25,9 +25,8 @@ def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[
     judges = give_reader(simulators | scorers, reader_of(params, target, place))
     values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every one judges all
     chosen = settings(ScoreSettings, values, "scoring")
-    for name in set(chosen.limits) - set(judges):
-        allowed = f"simulators and scorers are {', '.join(judges)}"
-        raise SettingError(f"scoring.limits.{name}", chosen.limits[name], allowed)
+    check_judges(judges, chosen)
+    chosen.check_explainers(params["explainers"])
     examples, explanations = place(target, "examples"), place(target, "explanations")
     return partial(score, CONTEXTS, examples, explanations, judges, chosen, place(target, "scores"))
 

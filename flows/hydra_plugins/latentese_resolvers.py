@@ -8,6 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+NO_INPUTS = ("latentese.lm.cached.", "latentese.lm.budget.", "latentese.explainers.human.")
+"""Parts whose `path` is no file that `local_files` notices."""
+
 
 def conf_sha256(conf: Path) -> str:
     """Hash of every file below `conf`, with its relative path."""
@@ -62,14 +65,15 @@ def fitted_to(stream: bool, activations: str) -> str:
     return "artifacts/contexts" if stream else f"artifacts/activations/{activations}"
 
 
-def local_files(group: DictConfig) -> str:
-    """Hash names, sizes and times of the local files that a group names by `path`: models are large.
+def local_files(*groups: DictConfig) -> str:
+    """Hash names, sizes and times of the local files that groups name by `path`: models are large.
 
-    A path to a file that is made by a run (answers, and what they cost) does not count.
+    A path to a file that is made by a run (answers, and what they cost) does not count, nor does that of a person's
+    explanations, which DVC watches itself.
     """
     stamps = [
         f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
-        for path in _paths(group)
+        for path in dict.fromkeys(path for group in groups for path in _paths(group))
         for file in sorted([path] if path.is_file() else path.glob("*"))
     ]
     return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else "none"
@@ -78,8 +82,8 @@ def local_files(group: DictConfig) -> str:
 def _paths(tree: object) -> Iterator[Path]:
     if isinstance(tree, DictConfig):
         for key in tree:
-            is_made = str(tree.get("_target_")).startswith(("latentese.lm.cached.", "latentese.lm.budget."))
-            if key == "path" and not is_made and not OmegaConf.is_missing(tree, key):
+            is_left_out = str(tree.get("_target_")).startswith(NO_INPUTS)
+            if key == "path" and not is_left_out and not OmegaConf.is_missing(tree, key):
                 yield Path(tree[key])
             elif not OmegaConf.is_missing(tree, key):
                 yield from _paths(tree[key])

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from flows import check, evaluate, explain, refine, report, sample, score, tokenize
-from flows.config import Params, build, compose, settings
+from flows.config import Params, build, compose, composed_params, settings
 from flows.hydra_plugins.latentese_resolvers import conf_sha256, local_files
 from latentese.dictionaries.formats.load import write_checkpoint
 from latentese.dictionaries.topk import TopK
@@ -36,6 +36,7 @@ NEEDED = {
     "lm=openai": ["lm.lm.endpoint.model=any", "~simulator@simulators.all_at_once", "scoring.limits=null"],
     "lm=vllm": ["lm.lm.endpoint.model=any"],
     "lm=llamacpp": ["lm.lm.endpoint.model=any"],
+    "+simulator@simulators.ensemble=ensemble": ["scoring.limits=null"],
 }
 """What a choice cannot know (where your files are), needs beside it, or cannot go with (a script tells
 no probabilities)."""
@@ -86,6 +87,44 @@ def test_files_in_a_list_are_noticed(tmp_path: Path) -> None:
     first = local_files(OmegaConf.create(group))
     (tmp_path / "model.safetensors").write_text("other weights")
     assert len({first, local_files(OmegaConf.create(group)), "none"}) == 3
+
+
+def test_models_of_any_part_are_noticed_and_a_persons_words_are_not(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("weights")
+    judges = OmegaConf.create({"embedding": {"embedder": {"source": {"path": str(tmp_path)}}}})
+    human = OmegaConf.create(
+        {"human": {"_target_": "latentese.explainers.human.HumanExplainer", "path": str(tmp_path)}}
+    )
+    nothing = OmegaConf.create({})
+    assert local_files(nothing, human) == "none"
+    assert local_files(nothing, judges) == local_files(judges, judges) != "none"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["+simulator@simulators.ensemble=ensemble"], r"scoring\.limits\.all_at_once\.splits=\['test'\].*calibrate"),
+        (["scoring.limits.all_at_once.explainers=[reeder]"], r"scoring\.limits\.all_at_once\.explainers"),
+        (
+            ["+scorer@scorers.ablation=ablation", "scorers.ablation.simulators=[nobody]"],
+            r"scorers\.ablation\.simulators",
+        ),
+        (["refinement.simulator=all_at_once"], r"scoring\.limits\.all_at_once\.splits=\['test'\].*select"),
+        (
+            ["+simulator@simulators.ensemble=ensemble", "scoring.limits=null", "refinement.simulator=ensemble"],
+            r"refinement\.simulator='ensemble' is not allowed: a simulator that asks",
+        ),
+    ],
+)
+def test_judges_that_cannot_work_stop_before_anything_is_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], named: str
+) -> None:
+    monkeypatch.chdir(root)
+    params = composed_params(overrides)
+    with pytest.raises(SettingError, match=named):
+        score.prepare(params, "latents")
+        refine.prepare(params, "latents")
+        check.check_refined(params)
 
 
 @pytest.mark.parametrize("choice", choices())

@@ -22,6 +22,7 @@ from latentese.refinement.generated import GeneratedSentences
 from latentese.refinement.re_explanation import ReExplanation
 from latentese.refinement.revise import Reviser
 from latentese.refinement.sentences import SENTENCES_PROMPT, SentenceWriter
+from latentese.simulators.token_table import TokenTableSimulator
 from latentese.stages.refine import refine
 from latentese.stages.refining import RefineInputs, RefineSettings
 from latentese.stages.score import score
@@ -173,6 +174,8 @@ def test_what_cannot_be_refined_stops_with_one_line(inputs: RefineInputs, tmp_pa
         run(inputs, tmp_path / "out", settings=RefineSettings("nobody"))
     with pytest.raises(SettingError, match="n_rounds"):
         run(inputs, tmp_path / "out", settings=RefineSettings("reader", n_rounds=0))
+    with pytest.raises(SettingError, match=r"refinement\.simulator='token_table' is not allowed: .* what reader says"):
+        refine(inputs, TokenTableSimulator(), arms(improve), SETTINGS, tmp_path / "out")
     other = WordListSimulator()
     other.name = "unscored"
     with pytest.raises(ArtifactError, match=r"0\.reader\.0 has no select score by unscored"):

@@ -192,19 +192,40 @@ def test_an_ensemble_weighs_its_members_on_calibrate_and_is_scored_like_them(stu
 
 
 @pytest.mark.parametrize(
-    ("members", "splits", "named"),
+    ("members", "settings", "named"),
     [
-        (("words", "nobody"), ("calibrate", "test"), r"simulators\.both\.members='nobody'"),
-        (("words", "both"), ("calibrate", "test"), r"simulators\.both\.members='both'"),
-        (("words", "token_table"), ("select", "test"), r"scoring\.splits"),
+        (("words", "nobody"), {}, r"simulators\.both\.members='nobody'"),
+        (("words", "both"), {}, r"simulators\.both\.members='both'"),
+        (("words", "token_table"), {"splits": ("select", "test")}, r"scoring\.splits"),
+        (("words", "token_table"), {"limits": {"words": {"splits": ["test"]}}}, r"scoring\.limits\.words\.splits"),
+        (("words", "token_table"), {"limits": {"both": {"n_units": 1}}}, r"scoring\.limits\.both=.*its members, words"),
     ],
 )
 def test_ensembles_that_cannot_be_fitted_stop_at_once(
-    study: Study, tmp_path: Path, members: tuple[str, str], splits: tuple[str, ...], named: str
+    study: Study, tmp_path: Path, members: tuple[str, str], settings: dict[str, object], named: str
 ) -> None:
     simulators = {**SIMULATORS, "both": EnsembleSimulator(members, "both")}
     with pytest.raises(SettingError, match=named):
-        run(study, tmp_path / "bad", ScoreSettings(splits=splits, n_boot=10), simulators)
+        run(study, tmp_path / "bad", ScoreSettings(**settings, n_boot=10), simulators)  # type: ignore[arg-type]
+
+
+def test_no_limit_of_a_judge_is_no_limit() -> None:
+    assert ScoreSettings(limits={"words": None}).limit_of("words").n_units is None  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"splits": ("test",)}, r"scoring\.splits.*select among them"),
+        ({"limits": {"words": {"splits": ["test"]}}}, r"scoring\.limits\.words\.splits=\['test'\]"),
+        ({"limits": {"words": {"explainers": ["table"]}}}, r"scoring\.limits\.words\.explainers=\['table'\].*reader"),
+        ({"limits": {"words": {"n_units": 3}}}, r"scoring\.limits\.words\.n_units=3.*at least the 4 units"),
+    ],
+)
+def test_what_refinement_compares_must_be_scored(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        ScoreSettings(**settings).check_refined("words", "reader", 4)  # type: ignore[arg-type]
+    ScoreSettings(limits={"words": {"n_units": 4, "n_contexts": 1}}).check_refined("words", "reader", 4)
 
 
 def test_what_is_fitted_on_calibrate_is_kept_beside_the_scores(scored: Path) -> None:

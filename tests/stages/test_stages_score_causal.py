@@ -102,6 +102,16 @@ def test_every_figure_has_its_rows_and_failures_are_counted(scored: Path) -> Non
     assert own["ablation"]["n_failed"] + own["ablation"]["n_judged"] == 10
 
 
+def test_within_limits_it_chooses_among_what_was_simulated(
+    study: PlantedStudy, explanations: Path, tmp_path: Path
+) -> None:
+    judges: Judges = {"words": WordListSimulator(), "ablation": ABLATION.with_reader(study.reader())}
+    limits = {"words": {"n_units": 2, "n_contexts": 4}, "ablation": {"n_units": 2, "n_contexts": 4, "splits": ["test"]}}
+    out = run(study, explanations, tmp_path / "scores", judges, ScoreSettings(limits=limits, n_boot=10))
+    table = read_table(out / "ablations.parquet", schemas.ABLATIONS)
+    assert table.group_by("explanation", "control").len()["len"].to_list() == [4] * 4
+
+
 def test_a_study_without_such_a_scorer_keeps_no_such_table(
     study: PlantedStudy, explanations: Path, tmp_path: Path
 ) -> None:

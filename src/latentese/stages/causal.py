@@ -25,10 +25,7 @@ def check_causal(scorers: Mapping[str, CausalScorer], simulators: Sequence[str],
                 raise SettingError(f"scorers.{name}.simulators", simulator, allowed)
             if simulator not in simulators:
                 raise SettingError(f"scorers.{name}.simulators", simulator, f"some of {', '.join(simulators)}")
-            limited = settings.limit_of(simulator).splits
-            if limited and FITTED_ON not in limited:
-                allowed = f"{FITTED_ON} among them, to fit a scale for {name} on"
-                raise SettingError(f"scoring.limits.{simulator}.splits", list(limited), allowed)
+            settings.check_fitted(simulator, name)
         if FITTED_ON not in settings.splits:
             raise SettingError("scoring.splits", list(settings.splits), f"{FITTED_ON} among them, to fit {name} on")
 
@@ -46,7 +43,8 @@ def measure(
     """
     tables, counts = [schemas.ABLATIONS.to_frame()], {}
     for name, scorer in scorers.items():
-        table = scorer.measure(_given(scorer, simulations, _chosen(scorer, reader, written, settings)))
+        own = simulations.filter(pl.col("simulator").is_in(list(scorer.simulators)))
+        table = scorer.measure(_given(own, _chosen(scorer, own, reader, written, settings)))
         n_failed = table["simulated"].null_count()
         n_judged = table.height - n_failed
         counts[name] = {"n_units": table["unit"].n_unique(), "n_judged": n_judged, "n_failed": n_failed}
@@ -55,21 +53,29 @@ def measure(
 
 
 def _chosen(
-    scorer: CausalScorer, reader: SplitExamples, written: Sequence[Explanation], settings: ScoreSettings
+    scorer: CausalScorer,
+    simulations: pl.DataFrame,
+    reader: SplitExamples,
+    written: Sequence[Explanation],
+    settings: ScoreSettings,
 ) -> set[tuple[str, int]]:
-    """Choose explanations and contexts."""
+    """Choose explanations and contexts among those that its simulators were asked about: they may be limited, too."""
     n_contexts = settings.limit_of(scorer.name).n_contexts
+    asked = set(simulations.select("unit", "context").iter_rows())
+    explained = set(simulations["explanation"])
 
     def pick(unit: int, split: Split) -> list[Example]:
-        return [] if split == FITTED_ON else scorer.choose(reader.of(unit, split, SIMULATED_KINDS))[:n_contexts]
+        if split == FITTED_ON:
+            return []
+        examples = reader.of(unit, split, SIMULATED_KINDS)
+        return scorer.choose([e for e in examples if (unit, e.context.context) in asked])[:n_contexts]
 
-    tasks = tasks_of(scorer.name, written, {}, pick, settings)
+    tasks = tasks_of(scorer.name, [e for e in written if e.explanation in explained], {}, pick, settings)
     return {(task.question.explanation, example.context.context) for task in tasks for example in task.examples}
 
 
-def _given(scorer: CausalScorer, simulations: pl.DataFrame, chosen: set[tuple[str, int]]) -> pl.DataFrame:
+def _given(own: pl.DataFrame, chosen: set[tuple[str, int]]) -> pl.DataFrame:
     """Select the simulations of chosen contexts, and those that their scales are fitted on; units ascend."""
-    own = simulations.filter(pl.col("simulator").is_in(list(scorer.simulators)))
     key = own.select("explanation", "context")
     scored = own.join(
         pl.DataFrame(sorted(chosen), schema=key.schema, orient="row"),

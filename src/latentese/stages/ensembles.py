@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -13,16 +13,24 @@ from latentese.metrics.ensemble import combine, fit_ensemble
 from latentese.metrics.scores import FITTED_ON
 from latentese.simulators.base import Simulator
 from latentese.simulators.ensemble import EnsembleSimulator
+from latentese.stages.scoring import ScoreSettings
 
 
-def check_members(simulators: Mapping[str, Simulator], splits: Sequence[str]) -> None:
-    """Raise SettingError for a member that is no simulator of the study, and where there is nothing to fit on."""
+def check_members(simulators: Mapping[str, Simulator], settings: ScoreSettings) -> None:
+    """Raise SettingError for a member that is no simulator of the study, and where there is nothing to fit on.
+
+    So it does for the limit of an ensemble: it combines whatever its members simulated.
+    """
     for name, ensemble in _ensembles(simulators).items():
+        if name in settings.limits:
+            allowed = f"no limit: those of its members, {', '.join(ensemble.members)}, hold"
+            raise SettingError(f"scoring.limits.{name}", settings.limits[name], allowed)
+        if FITTED_ON not in settings.splits:
+            raise SettingError("scoring.splits", list(settings.splits), f"{FITTED_ON} among them, to fit {name} on")
         for member in ensemble.members:
             if member not in (known := without_ensembles(simulators)):
                 raise SettingError(f"simulators.{name}.members", member, f"one of {', '.join(known)}")
-        if FITTED_ON not in splits:
-            raise SettingError("scoring.splits", list(splits), f"{FITTED_ON} among them, to fit {name} on")
+            settings.check_fitted(member, name)
 
 
 def combine_members(

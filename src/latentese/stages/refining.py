@@ -118,11 +118,15 @@ class RefineStudy:
     def starts(self) -> list[tuple[Unit, Explanation, pl.DataFrame]]:
         """Units with a first explanation that the simulator reads, in the order of units, and its `select` simulations.
 
-        Raises ArtifactError where it has none.
+        Raises ArtifactError where it has none, SettingError where the simulator reads none of the explanations.
         """
         fields = ("unit", "density", "max_act", "mean_act", "threshold")
         units = {row["unit"]: Unit(**row) for row in self.reader.examples.units.select(fields).iter_rows(named=True)}
-        readable = [e for e in self.first if e.text is not None and self.simulator.reads(e)]
+        written = [e for e in self.first if e.text is not None]
+        readable = [e for e in written if self.simulator.reads(e)]
+        if written and not readable:
+            allowed = f"a simulator that reads what {self.settings.explainer} says"
+            raise SettingError("refinement.simulator", self.simulator.name, allowed)
         return [(units[e.unit], e, self._on_select(e)) for e in sorted(readable, key=lambda e: e.unit)]
 
     def originals(self, explanation: Explanation) -> list[Example]:

@@ -51,12 +51,9 @@ def score(
     and n_failed, per simulator prompt_tokens (of kept answers too), whose explanation was used as the wrong one, and
     what members of ensembles weigh.
     """
-    _check_names(judges, settings)
+    check_judges(judges, settings)
     scorers = {name: judge for name, judge in judges.items() if isinstance(judge, Scorer)}
-    causal = {name: judge for name, judge in judges.items() if isinstance(judge, CausalScorer)}
-    simulators = {name: judge for name, judge in judges.items() if not isinstance(judge, Scorer | CausalScorer)}
-    check_members(simulators, settings.splits)
-    check_causal(causal, list(simulators), settings)
+    causal, simulators = _causal(judges), _simulators(judges)
     reader = SplitExamples(Contexts(contexts), Examples(examples))
     source = open_artifact(explanations, "explanations")
     written = read_explanations(source.file("explanations.jsonl"))
@@ -156,6 +153,22 @@ def _explainers(source: Artifact, written: Sequence[Explanation]) -> set[str]:
     return {*source.manifest.settings.get("explainers", ()), *(explanation.explainer for explanation in written)}
 
 
+def _causal(judges: Judges) -> dict[str, CausalScorer]:
+    return {name: judge for name, judge in judges.items() if isinstance(judge, CausalScorer)}
+
+
+def _simulators(judges: Judges) -> dict[str, Simulator]:
+    return {name: judge for name, judge in judges.items() if not isinstance(judge, Scorer | CausalScorer)}
+
+
+def check_judges(judges: Judges, settings: ScoreSettings) -> None:
+    """Raise SettingError for judges that cannot work as they are set, alone or together."""
+    _check_names(judges, settings)
+    simulators = _simulators(judges)
+    check_members(simulators, settings)
+    check_causal(_causal(judges), list(simulators), settings)
+
+
 def _check_names(judges: Judges, settings: ScoreSettings) -> None:
     for name, judge in judges.items():
         if judge.name != name:
@@ -163,7 +176,8 @@ def _check_names(judges: Judges, settings: ScoreSettings) -> None:
             raise SettingError(f"{group}.{name}.name", judge.name, f"{name!r}, as it is called in the group")
     for name in settings.limits:
         if name not in judges:
-            raise SettingError("scoring.limits", name, f"one of the simulators and scorers: {', '.join(judges)}")
+            allowed = f"simulators and scorers are {', '.join(judges)}"
+            raise SettingError(f"scoring.limits.{name}", settings.limits[name], allowed)
         splits = settings.limit_of(name).splits
         if splits and set(splits) == {FITTED_ON} and isinstance(judges[name], Scorer):
             raise SettingError(f"scoring.limits.{name}.splits", splits, "select or test: its answers are not fitted")

@@ -10,7 +10,7 @@ import numpy as np
 
 from latentese.errors import SettingError
 from latentese.metrics.intervals import Bootstrap
-from latentese.metrics.scores import KINDS_OF
+from latentese.metrics.scores import FITTED_ON, KINDS_OF
 from latentese.records import Example, Explanation, Split
 from latentese.scorers.table import Question
 
@@ -65,12 +65,33 @@ class ScoreSettings:
 
     def limit_of(self, judge: str) -> Limit:
         """Return the limit of one simulator or scorer."""
-        return Limit(**self.limits.get(judge, {}))
+        return Limit(**(self.limits.get(judge) or {}))
 
     @property
     def bootstrap(self) -> Bootstrap:
         """How intervals are computed."""
         return Bootstrap(self.n_boot, self.level, self.seed)
+
+    def check_fitted(self, simulator: str, name: str) -> None:
+        """Raise SettingError where a simulator is not asked about the documents that `name` is fitted on."""
+        limited = self.limit_of(simulator).splits
+        if limited and FITTED_ON not in limited:
+            allowed = f"{FITTED_ON} among them, to fit {name} on"
+            raise SettingError(f"scoring.limits.{simulator}.splits", list(limited), allowed)
+
+    def check_refined(self, simulator: str, explainer: str, n_units: int) -> None:
+        """Raise SettingError where a simulator is spared first explanations that refinement looks at on `select`."""
+        limit, why = self.limit_of(simulator), "for refinement compares its scores"
+        if "select" not in self.splits:
+            raise SettingError("scoring.splits", list(self.splits), f"select among them, {why}")
+        if limit.splits and "select" not in limit.splits:
+            raise SettingError(f"scoring.limits.{simulator}.splits", list(limit.splits), f"select among them, {why}")
+        if limit.explainers and explainer not in limit.explainers:
+            allowed = f"{explainer} among them, {why}"
+            raise SettingError(f"scoring.limits.{simulator}.explainers", list(limit.explainers), allowed)
+        if limit.n_units is not None and limit.n_units < n_units:
+            allowed = f"at least the {n_units} units that {explainer} explains, {why}"
+            raise SettingError(f"scoring.limits.{simulator}.n_units", limit.n_units, allowed)
 
     def check_explainers(self, known: Collection[str]) -> None:
         """Raise SettingError for a limit to an explainer that there is not."""
