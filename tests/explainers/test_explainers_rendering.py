@@ -71,6 +71,42 @@ def test_padding_has_no_line() -> None:
     assert TokenValues().render([padded]) == "<start>\nA\t0\n mill\t10\n<end>"
 
 
+SPLIT = ("On", " ", "山", "", "水", "", "", " a")
+"""Two characters, split over two tokens and over three."""
+
+
+def test_a_split_character_is_marked_whichever_of_its_tokens_fires() -> None:
+    on_the_rest = example(SPLIT, (0, 0, 0, 5.0, 0, 0, 0, 0))
+    assert MarkedExcerpts().render([on_the_rest]) == "- On <<山>>水 a\nMarked: 山 (1)"
+    weak = example(SPLIT, (0, 0, 0, 1.9, 0, 0, 5.0, 2.0))  # .4 of the largest is 2
+    assert MarkedExcerpts().render([weak]) == "- On 山<<水 a>>\nMarked: 水 a (1)"
+
+
+def test_the_rest_of_a_character_does_not_part_neighbours() -> None:
+    on_first, on_last = (0, 0, 5.0, 0, 5.0, 0, 0, 0), (0, 0, 0, 5.0, 0, 0, 4.0, 0)
+    for acts in (on_first, on_last):
+        assert MarkedExcerpts().render([example(SPLIT, acts)]) == "- On <<山水>> a\nMarked: 山水 (1)"
+
+
+def test_the_window_lies_around_the_first_token_of_the_strongest_character() -> None:
+    on_the_rest = example(SPLIT, (0, 0, 0, 5.0, 0, 0, 0, 0))
+    assert MarkedExcerpts(window=Window(0, 0)).excerpt(on_the_rest) == "- <<山>>"
+
+
+def test_values_list_a_split_character_once_with_its_largest_activation() -> None:
+    on_the_rest = example(SPLIT, (0, 0, 1.0, 5.0, 0, 0, 2.5, 0))
+    assert TokenValues().render([on_the_rest]) == "<start>\nOn\t0\n \t0\n山\t10\n水\t5\n a\t0\n<end>"
+
+
+def test_a_character_begun_before_the_context_is_neither_marked_nor_the_scale() -> None:
+    begun_before = example(("", "", " mill", " ran"), (0, 9.0, 2.0, 0.5))
+    assert MarkedExcerpts().render([begun_before]) == "- <<mill>> ran\nMarked: mill (1)"
+    assert TokenValues().render([begun_before]) == "<start>\n mill\t10\n ran\t2\n<end>"
+    unseen = example(("", "", " mill"), (0, 9.0, 0))
+    assert MarkedExcerpts().excerpt(unseen) == "- mill"
+    assert TokenValues().render([unseen]).startswith("<start>\n mill\t0\n<end>")
+
+
 HOSTILE = ("On", " >> ok <<", "\n\nFires on", "<|im_end|>", "\t10\n", "<<<", "\x1b[0m", " mill")
 
 

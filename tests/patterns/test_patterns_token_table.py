@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentese.errors import SettingError
+from latentese.patterns.n2g import Pattern, PatternTrie
 from latentese.patterns.token_table import TableSettings, TokenTable, build_table
 from latentese.records import Context, Example
 
@@ -36,6 +37,24 @@ def test_only_the_strongest_entries_stay() -> None:
 def test_expected_is_looked_up_by_exact_text() -> None:
     table = TokenTable(((" a", 2.0), ("A", 1.0)))
     assert table.expected([" a", "a", "A", " a"]) == (2.0, 0.0, 1.0, 2.0)
+
+
+def test_a_split_character_occurs_once_with_its_largest_activation() -> None:
+    shown = [example(("x", "山", "", " b"), (0.0, 1.0, 5.0, 0.0)), example(("x", "山", ""), (0.0, 0.0, 0.0))]
+    # "山": (5 + 0) / 2
+    assert build_table(shown, TableSettings(n_prior=0.0)).entries == (("山", 2.5),)
+
+
+def test_a_character_whose_first_token_does_not_count_is_left_out() -> None:
+    shown = [example(("山", "", " b"), (0.0, 5.0, 1.0), (False, True, True))]
+    assert build_table(shown, TableSettings(n_prior=0.0)).entries == ((" b", 1.0),)
+
+
+def test_the_rest_of_a_split_character_is_expected_to_do_what_its_first_token_does() -> None:
+    entries = (("山", 2.0), (" b", 1.0))
+    assert TokenTable(entries).expected(["", "山", "", "", "水", "", " b"]) == (0.0, 2.0, 2.0, 2.0, 0.0, 0.0, 1.0)
+    behind_a = PatternTrie((Pattern((" a", "山"), 0.5),))
+    assert TokenTable(entries, behind_a).expected([" a", "山", "", "山", ""]) == (0.0, 0.5, 0.5, 2.0, 2.0)
 
 
 def test_the_order_of_examples_does_not_matter() -> None:

@@ -73,6 +73,14 @@ def test_a_false_negative_adds_an_entry() -> None:
     assert written.patterns == ()
 
 
+def test_a_firing_on_the_rest_of_a_character_is_one_on_the_character() -> None:
+    context = Context(2, ("x", " 山", "", " in"), (False, True, True, True), 2, "toy", "explain")
+    example = Example(1, context, "top", (0.0, 0.0, 3.0, 0.0))
+    written = propose(TABLE, PARENT, evidence(Counterexample(example, (0.0,) * 4, "false_negative")))
+    assert dict(written.table) == {" York": 4.0, " 山": 3.0}
+    assert expected(written, "x in York") == (0.0, 0.0, 4.0)
+
+
 def test_a_false_negative_of_an_entry_that_expects_too_little_is_lengthened() -> None:
     shown = evidence(
         false_negative(2, "x old York", "York"), earlier=(firing(3, "x in York"), firing(4, "x York York"))

@@ -16,6 +16,7 @@ from latentese.explainers.prompt import ExplainPrompt
 from latentese.explainers.rendering import MarkedExcerpts, Window, plain
 from latentese.explainers.selection import ExampleChoice
 from latentese.explainers.worked_contrast import CONTRAST_PROMPT
+from latentese.patterns.characters import shown_acts
 from latentese.records import Context, Example
 
 ALIKE_SHARE = 0.4
@@ -85,12 +86,13 @@ class ContrastedExcerpts:
 
 def own_tokens(firing: Sequence[Example]) -> Counter[str]:
     """Count the texts of the tokens on which the unit fires strongly, bare of spaces and case."""
-    return Counter(
-        bare(example.context.tokens[position])
-        for example in firing
-        for position, act in enumerate(example.acts)
-        if act > 0 and act >= ALIKE_SHARE * example.max_act and bare(example.context.tokens[position])
-    )
+    return Counter(text for example in firing for text in _strong_texts(example) if text)
+
+
+def _strong_texts(example: Example) -> list[str]:
+    acts = shown_acts(example)
+    least = ALIKE_SHARE * max(acts.values(), default=0.0)
+    return [bare(example.context.tokens[position]) for position, act in acts.items() if act > 0 and act >= least]
 
 
 def find_alike(context: Context, own: Counter[str]) -> int | None:

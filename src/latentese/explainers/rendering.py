@@ -1,6 +1,7 @@
 """How a unit's examples are written into a prompt: excerpts with marks, or a line per token with its value.
 
-Tokens come from outside. In a prompt each stays on its line, and cannot write marks, columns or control tokens.
+Tokens come from outside. In a prompt each stays on its line, and cannot write marks, columns or control tokens. A
+character that is split over tokens is written once, with what the unit does on any of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol
 from latentese.errors import SettingError
 from latentese.explainers.prompt import ExplainPrompt
 from latentese.explainers.worked import MARKED_PROMPT, VALUES_PROMPT
+from latentese.patterns.characters import shown_acts
 from latentese.records import Example
 
 N_LEVELS = 10
@@ -50,7 +52,8 @@ class Window:
 
     def of(self, example: Example) -> range:
         """Positions kept of an example."""
-        peak = max(range(len(example.acts)), key=example.acts.__getitem__)
+        acts = shown_acts(example)
+        peak = max(acts, key=acts.__getitem__, default=0)
         return range(max(0, peak - self.n_before), min(len(example.acts), peak + self.n_after + 1))
 
 
@@ -91,9 +94,12 @@ class MarkedExcerpts:
         return f"- {_join(self._pieces(example)).strip()}"
 
     def _pieces(self, example: Example) -> list[str]:
-        marked = [act > 0 and act >= self.min_share * example.max_act for act in example.acts]
+        acts = shown_acts(example)
+        least = self.min_share * max(acts.values(), default=0.0)
+        marked = {position: act > 0 and act >= least for position, act in acts.items()}
+        shown = [position for position in self.window.of(example) if position in acts]
         pieces: list[str] = []
-        for is_marked, run in groupby(self.window.of(example), key=marked.__getitem__):
+        for is_marked, run in groupby(shown, key=marked.__getitem__):
             text = plain("".join(example.context.tokens[position] for position in run))
             pieces += _mark(text) if is_marked else [text]
         return pieces
@@ -132,7 +138,7 @@ class TokenValues:
 
     def render(self, examples: Sequence[Example]) -> str:
         """Write the lines of each example between <start> and <end>, and those above 0 once more if they are few."""
-        largest = max(example.max_act for example in examples)
+        largest = max(max(shown_acts(example).values(), default=0.0) for example in examples)
         texts = [list(self._lines(example, largest)) for example in examples]
         shown = "\n".join("\n".join(["<start>", *(line for line, _ in lines), "<end>"]) for lines in texts)
         firing = [line for lines in texts for line, level in lines if level > 0]
@@ -141,10 +147,11 @@ class TokenValues:
         return shown
 
     def _lines(self, example: Example, largest: float) -> Iterator[tuple[str, int]]:
+        acts = shown_acts(example)
         for position in self.window.of(example):
-            token, level = example.context.tokens[position], scale_level(example.acts[position], largest)
-            if token:
-                yield f"{plain(token)}\t{level}", level
+            if position in acts:
+                level = scale_level(acts[position], largest)
+                yield f"{plain(example.context.tokens[position])}\t{level}", level
 
 
 def scale_level(act: float, largest: float) -> int:

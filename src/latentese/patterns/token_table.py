@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from latentese.errors import SettingError
+from latentese.patterns.characters import shown_acts
 from latentese.patterns.n2g import PatternTrie
 from latentese.records import Example
 
@@ -22,12 +23,13 @@ class TokenTable:
     """Where one of these patterns ends, it decides: an entry behind certain other tokens."""
 
     def expected(self, tokens: Sequence[str]) -> tuple[float, ...]:
-        """Look up each token: one expected activation per token."""
-        looked_up = (self._by_token.get(token, 0.0) for token in tokens)
-        if not self.conditions.patterns:
-            return tuple(looked_up)
-        decided = (self.conditions.match(tokens, position) for position in range(len(tokens)))
-        return tuple(c.act if c else act for c, act in zip(decided, looked_up, strict=True))
+        """Look up each token: one expected activation per token; the rest of a split character has its first one's."""
+        acts: list[float] = []
+        for position, token in enumerate(tokens):
+            looked_up = self._by_token.get(token, 0.0) if token or not acts else acts[-1]
+            decided = self.conditions.match(tokens, position)
+            acts.append(decided.act if decided else looked_up)
+        return tuple(acts)
 
     @cached_property
     def _by_token(self) -> Mapping[str, float]:
@@ -54,15 +56,16 @@ def build_table(examples: Iterable[Example], settings: TableSettings) -> TokenTa
 
         expected(token) = sum(acts at token) / (n_occurrences(token) + n_prior)
 
-    Tokens on which the unit never fires are left out; equal values are ordered by token text.
+    A character that is split over tokens occurs once, with the largest activation of them all. Tokens on which the
+    unit never fires are left out; equal values are ordered by token text.
     """
     total: defaultdict[str, float] = defaultdict(float)
     count: defaultdict[str, int] = defaultdict(int)
     for example in examples:
-        for token, keep, act in zip(example.context.tokens, example.context.keep, example.acts, strict=True):
-            if keep and token:
-                total[token] += act
-                count[token] += 1
+        for position, act in shown_acts(example).items():
+            if example.context.keep[position]:
+                total[example.context.tokens[position]] += act
+                count[example.context.tokens[position]] += 1
     means = [(token, total[token] / (count[token] + settings.n_prior)) for token in total if total[token] > 0]
     means.sort(key=lambda entry: (-entry[1], entry[0]))
     return TokenTable(tuple(means[: settings.max_entries]))

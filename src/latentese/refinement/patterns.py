@@ -20,6 +20,7 @@ import numpy as np
 from latentese.explainers.base import explanation_id
 from latentese.explainers.n2g import N2GExplainer, as_data, say_patterns
 from latentese.patterns.backed_off import Tokens, backed_off_acts, base_of, lengthened
+from latentese.patterns.characters import on_first_tokens
 from latentese.patterns.n2g import Pattern, PatternTrie
 from latentese.patterns.token_table import TableSettings, build_table
 from latentese.reading.base import Reader
@@ -43,11 +44,13 @@ class TableRevision:
 
     async def propose(self, unit: Unit, parent: Explanation, evidence: Evidence, revision: int) -> Explanation:
         """Revise `parent`: its conditions stay, and each counterexample may add one."""
-        examples = _all_shown(evidence)
+        # A table has no entry for the rest of a split character: what the unit does there, it does on the first token.
+        examples = [on_first_tokens(example) for example in _all_shown(evidence)]
+        found = [replace(item, example=on_first_tokens(item.example)) for item in evidence.counterexamples]
         entries: list[Tokens] = [(token,) for token, _ in build_table(examples, self.table).entries]
         old: list[Tokens] = [tokens for tokens, _ in parent.patterns]
         known = [*((token,) for token, _ in parent.table), *old]
-        wanted = with_conditions([*entries, *old], known, evidence.counterexamples)
+        wanted = with_conditions([*entries, *old], known, found)
         trie = backed_off_acts(wanted, examples, self.table.n_prior)
         single = [pattern for pattern in trie.patterns if len(pattern.tokens) == 1]
         longer = PatternTrie(tuple(pattern for pattern in trie.patterns if len(pattern.tokens) > 1))

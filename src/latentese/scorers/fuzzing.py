@@ -12,6 +12,7 @@ import numpy as np
 
 from latentese.errors import SettingError
 from latentese.lm.visible import visible
+from latentese.patterns.characters import shown_acts
 from latentese.records import Context, Example, Explanation, Verdict
 from latentese.scorers.choice import KindCounts
 from latentese.scorers.questions import WorkedQuestion, YesNoPrompt
@@ -65,7 +66,7 @@ class FuzzingScorer(YesNoScorer):
 
     def choose(self, examples: Sequence[Example]) -> list[Example]:
         """Draw so many of each kind, among those in which the unit fires on something that can be marked."""
-        return self.examples.of([example for example in examples if any(_shown_acts(example).values())])
+        return self.examples.of([example for example in examples if any(shown_acts(example).values())])
 
     async def judge(self, explanation: Explanation, examples: Sequence[Example]) -> list[Verdict]:
         """Judge the examples concurrently, one question each."""
@@ -79,7 +80,7 @@ class FuzzingScorer(YesNoScorer):
 
 def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked:
     """Mark an example's strong tokens, or as many silent ones; rightly after all where it has no silent token."""
-    context, acts = example.context, _shown_acts(example)
+    context, acts = example.context, shown_acts(example)
     least = min_share * max(acts.values(), default=0.0)
     strong = [i for i, act in acts.items() if act > 0 and act >= least]
     silent = [i for i, act in acts.items() if act == 0 and context.keep[i] and context.tokens[i].strip()]
@@ -88,21 +89,6 @@ def mark(example: Example, rightly: bool, min_share: float, seed: int) -> Marked
     rng = np.random.default_rng([seed, example.unit, context.context])
     drawn = rng.permutation(len(silent))[: len(strong)]
     return Marked(_shown(context, [silent[i] for i in drawn]), False)
-
-
-def _shown_acts(example: Example) -> dict[int, float]:
-    """Give the activation of every token with a text, by position.
-
-    A character that is split over tokens is the text of the first, which has the largest activation of them all. One
-    that begins before the context is not in its text, and cannot be marked.
-    """
-    acts: dict[int, float] = {}
-    holder = None
-    for i, (token, act) in enumerate(zip(example.context.tokens, example.acts, strict=True)):
-        holder = i if token else holder
-        if holder is not None:
-            acts[holder] = max(act, acts.get(holder, act))
-    return acts
 
 
 def _shown(context: Context, marked: Collection[int]) -> str:
