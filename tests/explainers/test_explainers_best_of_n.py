@@ -180,6 +180,24 @@ def test_a_context_without_a_simulation_enters_no_value() -> None:
     assert explanation.candidates[1].value == pytest.approx(1.0)
 
 
+class Choosy(WordListSimulator):
+    """Of `road` it tells the context alone in which nothing happens."""
+
+    async def simulate(self, explanation: Explanation, contexts: Sequence[Context]) -> list[Simulation]:
+        told = await super().simulate(explanation, contexts)
+        if explanation.text != "mill":
+            return told
+        return [one if one.context == 2 else Simulation(one.context, None, "unsure") for one in told]
+
+
+def test_candidates_are_compared_on_contexts_that_all_have_an_answer_to() -> None:
+    # Alone on context 2 `mill` is right; so is `river mill`, which comes first.
+    explanation = explain(("river mill", "mill"), simulator=Choosy())
+    assert [candidate.value for candidate in explanation.candidates] == pytest.approx([1.0, 1.0])
+    explanation = explain(("river", "mill"), simulator=Choosy())
+    assert explanation.text == "mill" and explanation.candidates[0].value is None
+
+
 def test_the_trace_survives_the_file(tmp_path: Path) -> None:
     explanation = explain(("", "road", "river"))
     write_explanations([explanation], tmp_path / "explanations.jsonl")

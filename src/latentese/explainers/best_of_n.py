@@ -51,9 +51,9 @@ class BestOfN:
 
     Examples whose document was shown are left out, and `select` and `test` are never seen: `select` decides
     in refinement, and a choice made on it here would make its scores look better than they are. Judged by Pearson
-    correlation over the tokens of the top and random examples that are left. Equal candidates: the first is kept;
-    where no candidate has a value, the first with a text. Where nothing is left there is nothing to compare by, and the
-    likeliest answer, if usable, is the only candidate.
+    correlation over the tokens of the top and random examples that are left and were simulated for every candidate.
+    Equal candidates: the first is kept; where no candidate has a value, the first with a text. Where nothing is left
+    there is nothing to compare by, and the likeliest answer, if usable, is the only candidate.
     """
 
     explainer: Sampled
@@ -96,21 +96,28 @@ class BestOfN:
     async def _judge(self, drawn: Sequence[Explanation], held_out: Sequence[Example]) -> dict[str | None, Judged]:
         """Judge each text once: small models often draw what they have said before."""
         by_text = {explanation.text: explanation for explanation in drawn}
-        judged = await asyncio.gather(*(self._judge_one(explanation, held_out) for explanation in by_text.values()))
-        return dict(zip(by_text, judged, strict=True))
+        simulated = await asyncio.gather(*(self._simulate(explanation, held_out) for explanation in by_text.values()))
+        # Only contexts that all have an answer to: on others of its own a text would look better or worse.
+        of_all = zip(*filter(None, simulated), strict=True)
+        answered = [all(told.expected is not None for told in of_context) for of_context in of_all]
+        return {text: _judged(held_out, found, answered) for text, found in zip(by_text, simulated, strict=True)}
 
-    async def _judge_one(self, explanation: Explanation, held_out: Sequence[Example]) -> Judged:
+    async def _simulate(self, explanation: Explanation, held_out: Sequence[Example]) -> list[Simulation]:
         if explanation.text is None or not held_out or not self.simulator.reads(explanation):
-            return Judged()
-        simulations = await self.simulator.simulate(explanation, [example.context for example in held_out])
-        usage = sum((simulation.usage for simulation in simulations), Usage())
-        sums = np.zeros(N_SUMS)
-        for example, simulation in zip(held_out, simulations, strict=True):
-            if simulation.expected is not None:
-                keep = np.array(example.context.keep)
-                sums += token_sums(np.array(example.acts)[keep].tolist(), np.array(simulation.expected)[keep].tolist())
-        value = float(pearson(sums))
-        return Judged(None if np.isnan(value) else value, usage)
+            return []
+        return await self.simulator.simulate(explanation, [example.context for example in held_out])
+
+
+def _judged(held_out: Sequence[Example], simulated: Sequence[Simulation], answered: Sequence[bool]) -> Judged:
+    if not simulated:
+        return Judged()
+    sums = np.zeros(N_SUMS)
+    for example, simulation, is_compared in zip(held_out, simulated, answered, strict=True):
+        if is_compared and simulation.expected is not None:
+            keep = np.array(example.context.keep)
+            sums += token_sums(np.array(example.acts)[keep].tolist(), np.array(simulation.expected)[keep].tolist())
+    value = float(pearson(sums))
+    return Judged(None if np.isnan(value) else value, sum((told.usage for told in simulated), Usage()))
 
 
 def hold_out(examples: Sequence[Example], shown: set[int]) -> list[Example]:
