@@ -17,6 +17,7 @@ from latentese.records import Usage
         ("\n\n  names   of\tcities ", "names of cities"),
         ("Fires on names of cities", "names of cities"),
         ('"fires on: names of cities."', "names of cities"),
+        ("Fires only on numbers", "Fires only on numbers"),
         ("“names of cities”", "names of cities"),
         ("'names' of cities, such as 'Rome'", "'names' of cities, such as 'Rome'"),
         ("'Rome', 'Paris'", "'Rome', 'Paris'"),

@@ -42,8 +42,8 @@ def test_a_schema_counts_as_what_is_read(tmp_path: Path) -> None:
         schema = '{"type": "array"}'
         asyncio.run(dry.complete(JsonRequest((Message("user", "one"),), 8, json_schema=schema)))
         assert server.seen == []
-    # 3 and 17 bytes are 7 tokens, 8 around them.
-    assert dry.take() == Estimate(0, n_requests=1, prompt_tokens=15, completion_tokens=8, money=31.0)
+    # 3 bytes are a token, 2 words and 7 signs are 9, and 8 around them.
+    assert dry.take() == Estimate(0, n_requests=1, prompt_tokens=18, completion_tokens=8, money=34.0)
 
 
 def test_a_guess_reads_as_an_explanation_and_as_all_the_sentences_wanted(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_a_marked_text_takes_as_many_requests_as_its_reading(tmp_path: Path) -> 
             dry = DryLM(CachedLM(make_lm(server, tmp_path, marks), tmp_path / "answers.sqlite"))
             reply = asyncio.run(dry.next_token_logprobs(MARKS))
             assert [len(row) for row in reply.logprobs] == [2, 2, 2]
-            # 6 bytes are 2 tokens, 8 around them, and one of an answer: of each request.
-            assert dry.take() == Estimate(0, n_requests, 10 * n_requests, n_requests, None)
+            # 3 letters and 3 tabs are 6 tokens, 8 around them, and one of an answer: of each request.
+            assert dry.take() == Estimate(0, n_requests, 14 * n_requests, n_requests, None)
         assert server.seen == []
 
 
@@ -90,8 +90,8 @@ def test_forks_are_one_question_where_they_are_read_together(tmp_path: Path) -> 
             assert [len(row) for row in reply.logprobs] == [2, 2, 2]
             estimate = dry.take()
             assert estimate.n_requests == n_requests
-            # Together 6 bytes are 2 tokens, and 8 around each message; alone 2, 3 and 4 bytes are 1, 1 and 2.
-            assert estimate.prompt_tokens == (2 + 4 * 8 if n_requests == 1 else 4 + 3 * 2 * 8)
+            # Each message is a token, and 8 around it: 4 together, 2 of each fork alone.
+            assert estimate.prompt_tokens == (4 + 4 * 8 if n_requests == 1 else 3 * 2 + 3 * 2 * 8)
         assert server.seen == []
 
 

@@ -56,6 +56,22 @@ def test_the_beginning_that_was_asked_for_is_no_part_of_the_answer(text: str) ->
     assert ChatWire().read(chat_body(text), USAGE, request) == Reply(" rivers", USAGE, "stop")
 
 
+@pytest.mark.parametrize(
+    ("beginning", "text", "rest"),
+    [
+        ("Fires on", "Fires on rivers", " rivers"),
+        ("Fires on", "fires on", ""),
+        ("Fires on", "Fires only on rivers", "Fires only on rivers"),
+        ("the word", "the words 'a' and 'b'", "the words 'a' and 'b'"),
+        ("Fires on:", "Fires on:rivers", "rivers"),
+        ("[", "[1, 2]", "1, 2]"),
+    ],
+)
+def test_a_beginning_whose_last_word_goes_on_is_another(beginning: str, text: str, rest: str) -> None:
+    request = Request((USER, Message("assistant", beginning)), 48)
+    assert ChatWire().read(chat_body(text), USAGE, request).text == rest
+
+
 def test_what_a_server_does_not_take_is_renamed_or_left_out() -> None:
     wire = ChatWire(renamed={"max_tokens": "max_completion_tokens", "temperature": None}, extra_fields={"user": "x"})
     body = wire.body(Request((USER,), 48))
@@ -129,8 +145,23 @@ def test_half_a_surrogate_pair_can_be_written_to_files() -> None:
 def test_estimates_are_rather_too_high() -> None:
     # 6 bytes make 2 tokens, and a message 8: "rivers" is one or two in truth.
     assert most_of((USER,), 48) == most_of_answer(Request((USER,), 48)) == Usage(10, 48)
-    # 17 bytes more are 23 in all, which make 8.
-    assert most_of_answer(JsonRequest((USER,), 48, json_schema='{"type": "array"}')) == Usage(16, 48)
+    # 17 bytes would be 6 tokens, but 2 words and 7 signs are 9.
+    assert most_of_answer(JsonRequest((USER,), 48, json_schema='{"type": "array"}')) == Usage(19, 48)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_tokens"),
+    [
+        (" boats\t0\n", 4),  # a word, a tab, a digit, a line break: 9 bytes would be 3
+        ("a\t10\n,\t0\n", 9),  # 5 + 4, where 9 bytes would be 3
+        ("extraordinarily\na\t0\n", 6 + 4),  # 16 bytes are 6, and no less for the line below
+        ("日本", 2),  # 6 bytes, one word
+        ("", 0),
+    ],
+)
+def test_short_tokens_count_one_by_one(text: str, n_tokens: int) -> None:
+    # A message has 8 more around it.
+    assert most_of((Message("user", text),), 48) == Usage(n_tokens + 8, 48)
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from planted import CLASSES, write_model
 from planted_study import HOOKPOINT, PlantedStudy, write_planted_study
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from latentese.corpus.contexts import Contexts
+from latentese.corpus.cutting import tokenize_texts
 from latentese.errors import ArtifactError, LatenteseError, SettingError
 from latentese.reading.base import NeedsReader, Reader, give_reader, needed
 from latentese.reading.subject_reader import StudyPlaces, SubjectReader
 from latentese.subject.model import Subject, SubjectChoice
+from latentese.weights.load import load_tokenizer
 from latentese.weights.local import LocalModel
 
 CATS, COLOURS = list(CLASSES).index("animals"), list(CLASSES).index("colours")
@@ -97,6 +103,38 @@ def test_pads_are_tokens_of_the_model(reader: SubjectReader) -> None:
     assert reader.loaded.hookpoint == HOOKPOINT and reader.loaded.dictionary.n_units == 12
 
 
+METASPACE = decoders.Metaspace()
+LLAMA_2 = decoders.Sequence(
+    [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+)
+
+
+@pytest.mark.parametrize("decoder", [METASPACE, LLAMA_2], ids=["metaspace", "llama_2"])
+def test_texts_of_tokens_are_those_of_contexts_where_a_text_loses_its_first_space(
+    study: PlantedStudy, tmp_path: Path, decoder: Any
+) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoder
+    trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=["<s>"], show_progress=False)
+    tokenizer.train_from_iterator([text := "a cat and the cats sat at the tables"] * 2, trainer)
+    shutil.copytree(study.model, folder := tmp_path / "model")
+    saved = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+    saved.save_pretrained(folder)
+    reader = SubjectReader(study.places, SubjectChoice(LocalModel(folder), "float32", "cpu"), HOOKPOINT)
+    (tokenized,) = tokenize_texts(saved, [text])
+    # A context's own first token has no space to keep.
+    assert reader.token_texts(tokenized.token_ids)[1:] == tokenized.pieces[1:]
+    assert " cat" in tokenized.pieces
+    assert reader.token_texts([saved.bos_token_id]) == [""]
+
+
+def test_texts_of_byte_level_tokens_are_what_each_decodes_to(study: PlantedStudy, reader: SubjectReader) -> None:
+    tokenizer = load_tokenizer(study.model)
+    ids = list(range(len(tokenizer)))
+    assert reader.token_texts(ids) == [tokenizer.decode([token], skip_special_tokens=True) for token in ids]
+    assert reader.token_texts([]) == []
+
+
 class Unloadable(SubjectChoice):
     def load(self) -> Subject:
         raise AssertionError("loaded the subject")
@@ -126,7 +164,6 @@ def test_another_subject_dictionary_or_hookpoint_is_refused(study: PlantedStudy,
 def _resampled(study: PlantedStudy, folder: Path) -> Path:
     """The study's examples as if sampled with another dictionary."""
     import json
-    import shutil
 
     copy = folder / "examples"
     shutil.copytree(study.places.examples, copy)

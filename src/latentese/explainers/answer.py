@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latentese.errors import AnswerError
+from latentese.lm.beginning import without_beginning
 from latentese.lm.protocol import Reply
 
 _QUOTES = {'"': '"', "`": "`", "“": "”", "'": "'", "«": "»"}
@@ -30,9 +31,7 @@ def clean_answer(answer: str, prefix: str, max_words: int) -> str:
     lines = [" ".join(line.split()) for line in answer.splitlines()]
     text = next((line for line in lines if line), "")
     text = _without_quotes(text.replace("<<", "").replace(">>", "").strip(_ENDS))
-    if text.lower().startswith(prefix.lower()):
-        text = text[len(prefix) :]
-    text = _without_quotes(text.lstrip(" :-").strip(_ENDS))
+    text = _without_quotes(without_beginning(text, prefix).lstrip(" :-").strip(_ENDS))
     if not any(char.isalnum() for char in text):
         raise AnswerError("empty answer" if not text else f"an answer without words: {text[:40]!r}")
     n_words = len(text.split())

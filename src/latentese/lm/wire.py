@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from latentese.errors import AnswerError
+from latentese.lm.beginning import without_beginning
 from latentese.lm.prompts import Prompts, TranscriptPrompts
 from latentese.lm.protocol import Finish, JsonRequest, Message, Reply, Request
 from latentese.records import Usage
@@ -15,6 +17,8 @@ from latentese.store.files import sha256_json
 
 _BYTES_PER_TOKEN = 3
 """Of UTF-8: fewer than most texts have, so that estimates are rather too high."""
+_PIECE = re.compile(r"[^\W\d_]+|[^ ]")
+"""What takes a token at least, as a rule: a word with the space before it, a digit, a sign, a tab, a line break."""
 _TOKENS_PER_MESSAGE = 8
 """What chat templates write around a message, about."""
 
@@ -86,9 +90,8 @@ class ChatWire:
         if message.get("refusal"):
             raise AnswerError(f"the model refuses: {str(message['refusal'])[:80]!r}")
         text = _text(message.get("content"))
-        prefix = _prefix(request)
-        if prefix and text.lstrip().startswith(prefix):
-            text = text.lstrip().removeprefix(prefix)
+        if prefix := _prefix(request):
+            text = without_beginning(text, prefix)
         return _reply(text, choice, usage, request)
 
 
@@ -134,11 +137,22 @@ def most_of_answer(request: Request) -> Usage:
 
 
 def most_of(messages: tuple[Message, ...], max_tokens: int, json_schema: str = "") -> Usage:
-    """Estimate what a request costs at most, before a tokenizer has seen it: rather too much than too little."""
+    """Estimate what a request costs at most, before a tokenizer has seen it: rather too much than too little.
+
+        most(line) = max(bytes / 3, pieces)
+
+    Pieces are words, digits, signs, tabs and line breaks: a list of tokens, one per line, has some 2 bytes per token.
+    Lines are estimated one by one, or the sentences of a prompt, which bytes put too high, would make up for its lists.
+    Still too low may be what is in another script than the tokenizer was made for: a character takes up to 3 tokens.
+    """
     texts = (*(message.content for message in messages), json_schema)
-    n_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    n_prompt = math.ceil(n_bytes / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(messages)
-    return Usage(n_prompt, max_tokens)
+    n_tokens = sum(_most_of_line(line) for text in texts for line in text.splitlines(keepends=True))
+    return Usage(n_tokens + _TOKENS_PER_MESSAGE * len(messages), max_tokens)
+
+
+def _most_of_line(line: str) -> int:
+    n_bytes = len(line.encode("utf-8", "replace"))
+    return max(math.ceil(n_bytes / _BYTES_PER_TOKEN), len(_PIECE.findall(line)))
 
 
 def _prefix(request: Request) -> str | None:

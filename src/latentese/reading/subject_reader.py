@@ -28,6 +28,8 @@ from latentese.weights.load import load_tokenizer
 
 LEAD = "\n"
 """Stands before a typed text, so that its first word counts: nothing at position 0 does."""
+_BEFORE = "a"
+"""Stands before a token whose text is wanted. A letter: a line break may be a token of a byte, which joins the next."""
 N_PADS = 8
 """Frequent tokens among those that may stand for nothing, beside the subject's special ones."""
 
@@ -80,8 +82,12 @@ class SubjectReader:
         ]
 
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
-        """Text of each of these tokens of the subject, '' for special ones."""
-        return [str(self._tokenizer.decode([token], skip_special_tokens=True)) for token in token_ids]
+        """Text of each of these tokens of the subject as it stands inside a text, '' for special ones."""
+        decode = self._tokenizer.backend_tokenizer.decode_batch
+        # Decoded alone, a token of Llama 2 loses the space before it, which the pieces of contexts have.
+        before = self._tokenizer.encode(_BEFORE, add_special_tokens=False)
+        shown, *behind = decode([before, *([*before, token] for token in token_ids)], skip_special_tokens=True)
+        return [text[len(shown) :] for text in behind]
 
     @cached_property
     def pads(self) -> tuple[int, ...]:
