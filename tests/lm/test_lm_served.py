@@ -172,6 +172,50 @@ def test_a_refused_key_or_a_wrong_address_stops_the_run(tmp_path: Path) -> None:
         asyncio.run(make_chat(server, tmp_path, base_url=f"{server.base_url}/v2").complete(ask("a")))
 
 
+SPENT = "a key whose account can pay"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "allowed"),
+    [
+        (402, {"message": "Insufficient Balance", "code": "invalid_request_error"}, SPENT),
+        (403, {"message": "no access"}, "a key that may use this model"),
+        (429, {"message": "quota", "type": "insufficient_quota", "code": "insufficient_quota"}, SPENT),
+        (429, {"message": "quota", "type": "insufficient_quota", "code": None}, SPENT),
+        (429, {"message": "quota", "code": "insufficient_quota"}, SPENT),
+    ],
+)
+def test_what_fails_every_request_alike_stops_the_run_at_once(
+    tmp_path: Path, status: int, error: dict[str, object], allowed: str
+) -> None:
+    with fixed_response(status, json.dumps({"error": error})) as url:
+        chat = chat_at(url, tmp_path)
+        with pytest.raises(SettingError) as refused:
+            asyncio.run(chat.complete(ask("a")))
+    said = f"key_env=None is not allowed: {allowed} (HTTP {status}: {error['message']})"
+    assert str(refused.value) == said
+    assert (chat.meter.n_attempts, spent(tmp_path)) == (1, 0)
+
+
+def test_a_text_that_is_moderated_fails_alone(tmp_path: Path) -> None:
+    error = {"message": "flagged", "code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "a"}}
+    with fixed_response(403, json.dumps({"error": error})) as url:
+        chat = chat_at(url, tmp_path)
+        [reply] = complete_all(chat, [ask("a")])
+    assert isinstance(reply, AnswerError)
+    assert (str(reply).endswith("HTTP 403: flagged"), chat.meter.n_attempts) == (True, 1)
+
+
+@pytest.mark.parametrize("error", [{"message": "slow down", "code": "rate_limit_exceeded"}, "insufficient_quota", None])
+def test_a_rate_limit_without_that_code_is_waited_for(tmp_path: Path, error: object) -> None:
+    with fixed_response(429, json.dumps({"error": error})) as url:
+        chat = chat_at(url, tmp_path)
+        [reply] = complete_all(chat, [ask("a")])
+    assert isinstance(reply, AnswerError)
+    assert "after 6 attempts: HTTP 429" in str(reply)
+    assert chat.meter.n_attempts == 6
+
+
 def test_the_key_goes_to_the_server_and_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

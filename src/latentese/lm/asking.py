@@ -64,7 +64,8 @@ class Asker:
         """Post a request and return its JSON; `most` is what it may cost at most.
 
         Raises AnswerError when there is no usable response after all attempts that make sense; SettingError when the
-        server refuses key or model; BudgetError, after all that is under way has ended, when the budget is spent.
+        server refuses key, account or model; BudgetError, after all that is under way has ended, when the budget is
+        spent.
         """
         async with self._opened() as session:
             n_failed = 0
@@ -154,9 +155,13 @@ class Asker:
         return Answered(body, _usage(body, most))
 
     def _given_up(self, failure: AttemptError, n_failed: int) -> LatenteseError:
-        """Say what went wrong; a refused key or model fails every request alike, and so stops the run."""
+        """Say what went wrong; a refused key, account or model fails every request alike, and so stops the run."""
+        if failure.is_unpaid:
+            return SettingError("key_env", self.endpoint.key_env, f"a key whose account can pay ({failure})")
         if failure.status == 401:
             return SettingError("key_env", self.endpoint.key_env, f"a key that the server takes ({failure})")
+        if failure.is_forbidden:
+            return SettingError("key_env", self.endpoint.key_env, f"a key that may use this model ({failure})")
         if failure.status == 404:
             return SettingError("model", self.endpoint.name, f"a model and an address that the server has ({failure})")
         attempts = "1 attempt" if n_failed == 1 else f"{n_failed} attempts"

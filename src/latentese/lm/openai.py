@@ -11,29 +11,46 @@ import json
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentese.lm.endpoint import Endpoint
 
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
 _NOT_SENT = "none"
 """The package insists on a key: the one that is sent is put in its place last."""
+_QUOTA_SPENT = "insufficient_quota"
 
 
 class AttemptError(Exception):
     """An attempt that brought no response, or one that is an error."""
 
-    def __init__(self, problem: str, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        is_unpaid: bool = False,
+        is_forbidden: bool = False,
+    ) -> None:
         super().__init__(problem)
         self.status = status
         """HTTP status; None when the connection failed or took too long."""
         self.retry_after = retry_after
         """Seconds after which the server wants to be asked again, if it says so."""
+        self.is_unpaid = is_unpaid
+        """Whether the account has nothing left, which no later attempt changes."""
+        self.is_forbidden = is_forbidden
+        """Whether the key may not do what it is used for, whatever is asked."""
         self.was_sent = True
         """Whether the server may have read the request, and so may charge for it."""
 
     @property
     def may_pass(self) -> bool:
         """Whether a later attempt may succeed: on a busy or failing server and a bad connection, never otherwise."""
+        if self.is_unpaid:
+            return False
         return self.status is None or self.status in (408, 409, 429) or self.status >= 500
 
 
@@ -96,7 +113,7 @@ class Connection:
                     return await self._client.get(path, cast_to=str)
                 return await self._client.post(path, cast_to=str, body=dict(body))
         except APIStatusError as error:
-            failure = self._error_response(error.status_code, error.response.text, error.response.headers)
+            failure = self._error_response(error)
         except (APITimeoutError, TimeoutError) as error:
             failure = self._no_response(error, f"no whole answer within {seconds:g} s")
         except APIConnectionError as error:
@@ -106,9 +123,13 @@ class Connection:
         # Not from the package's exception: it carries the request, and with it the key.
         raise failure from None
 
-    def _error_response(self, status: int, text: str, headers: Mapping[str, str]) -> AttemptError:
-        problem = f"HTTP {status}: {self._endpoint.scrub(_message(text)) or 'no message'}"
-        return AttemptError(problem, status, read_retry_after(headers, time.time()))
+    def _error_response(self, error: APIStatusError) -> AttemptError:
+        status, response = error.status_code, error.response
+        problem = f"HTTP {status}: {self._endpoint.scrub(_message(response.text)) or 'no message'}"
+        # OpenAI says of an empty account what it says of too many requests, 429: only the code tells them apart.
+        is_unpaid = status == 402 or _QUOTA_SPENT in (error.code, error.type)
+        is_forbidden = status == 403 and not _is_flagged(error.body)
+        return AttemptError(problem, status, read_retry_after(response.headers, time.time()), is_unpaid, is_forbidden)
 
     def _no_response(self, error: Exception, problem: str) -> AttemptError:
         cause = error.__cause__
@@ -124,6 +145,12 @@ def _message(text: str) -> str:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
+
+
+def _is_flagged(error: object) -> bool:
+    """Whether a text was forbidden, not the key: routers that moderate say which one, under the same status."""
+    metadata = error.get("metadata") if isinstance(error, Mapping) else None
+    return isinstance(metadata, Mapping) and "flagged_input" in metadata
 
 
 def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
