@@ -9,7 +9,7 @@ import polars as pl
 
 from latentese.report.charts import Chart, Row, curve, density_histogram, forest, mirrored_histogram, slopes
 from latentese.report.inputs import Target
-from latentese.report.numbers import percent
+from latentese.report.numbers import percent, units_text
 from latentese.report.page import LABELS, edges, level_text, score, script_json
 from latentese.report.pairs import PairTable, pair_tables
 from latentese.report.statements import Statement, statements
@@ -76,7 +76,7 @@ def target_view(target: Target, study: pl.DataFrame, summary: Mapping[str, Any],
 
 def _about(summary: Mapping[str, Any]) -> str:
     n_studied, n_live, n_units = (summary[key] for key in ("n_studied", "n_live", "n_units"))
-    return f"{n_studied} units, drawn at random from the {n_live:,} live ones of {n_units:,}."
+    return f"{units_text(n_studied)}, drawn at random from the {n_live:,} live ones of {n_units:,}."
 
 
 def list_data(studies: Mapping[str, tuple[Target, pl.DataFrame]]) -> str:
@@ -153,7 +153,7 @@ def _score_card(name: str, estimate: Mapping[str, Any], of_them: str = "", lead:
     """Show a mean; `of_them` says how many of its units the name is really about."""
     if "mean" not in estimate:
         return CardView(name, "—", "not defined", lead)
-    parts = [edges(estimate.get("low"), estimate.get("high")), f"{estimate['n_units']} units", of_them]
+    parts = [edges(estimate.get("low"), estimate.get("high")), units_text(estimate["n_units"]), of_them]
     return CardView(name, score(estimate["mean"]), " · ".join(part for part in parts if part), lead)
 
 

@@ -18,6 +18,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:#.2g}".rstrip(".") + " %"
 
 
+def units_text(n_units: int) -> str:
+    """Write a number of units."""
+    return "1 unit" if n_units == 1 else f"{n_units:,} units"
+
+
 def edges_text(low: float | None, high: float | None, signed: bool = False) -> str:
     """Write an interval; one document alone has none."""
     if low is None or high is None:

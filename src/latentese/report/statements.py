@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from latentese.report.numbers import estimate_text
+from latentese.report.numbers import estimate_text, units_text
 
 Verdict = Literal["good", "bad", "open", "note"]
 
@@ -62,7 +62,7 @@ def _undefined(summary: Mapping[str, Any]) -> Statement | None:
         return None
     return Statement(
         "note",
-        f"{_units(n_unscored)} explained but without a score",
+        f"{units_text(n_unscored)} explained but without a score",
         "The true or the simulated activations are constant, or every simulation failed. They are in no mean.",
     )
 
@@ -73,7 +73,7 @@ def _right_over_wrong(summary: Mapping[str, Any]) -> Statement | None:
         return None
     detail = (
         f"A unit\u2019s own explanation scores {interval_text(gain, signed=True)} more than that of another unit "
-        f"given to the same simulator ({_units(gain['n_units'])}, before refinement)."
+        f"given to the same simulator ({units_text(gain['n_units'])}, before refinement)."
     )
     head = _head(
         gain,
@@ -97,7 +97,7 @@ def _over_baseline(summary: Mapping[str, Any]) -> Statement | None:
     )
     detail = (
         f"First explanations score {interval_text(gain, signed=True)} against the {name} read in its own form "
-        f"({_units(gain['n_units'])} with both scores)."
+        f"({units_text(gain['n_units'])} with both scores)."
     )
     return Statement(_sign(gain), head, detail)
 
@@ -107,7 +107,7 @@ def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
     gain = gains["refinement"]
     if "mean" not in gain:
         return [_no_refinement(summary)]
-    took_part = f"{_units(summary['n_refined'])} took part, {summary['n_improved']} got a revision that was accepted."
+    took_part, n_improved = units_text(summary["n_refined"]), summary["n_improved"]
     found = [
         Statement(
             _sign(gain),
@@ -117,7 +117,8 @@ def _refinement(summary: Mapping[str, Any]) -> list[Statement]:
                 "Refinement lowered scores on test",
                 "No evidence that refinement helped",
             ),
-            f"Score after minus score before: {interval_text(gain, signed=True)}. {took_part}",
+            f"Score after minus score before: {interval_text(gain, signed=True)}. {took_part} took part, "
+            f"{n_improved} got a revision that was accepted.",
         )
     ]
     for key, control, what in CONTROLS:
@@ -143,7 +144,7 @@ def _no_refinement(summary: Mapping[str, Any]) -> Statement:
         return Statement("note", "Nothing was refined", "Refinement was given the explanations of another explainer.")
     if not n_refined:
         return Statement("note", "Nothing was refined", "No unit scored under the threshold on select.")
-    detail = f"{_units(n_refined)} took part, none with a score on test on both sides."
+    detail = f"{units_text(n_refined)} took part, none with a score on test on both sides."
     return Statement("open", "The gain of refinement is not defined", detail)
 
 
@@ -156,7 +157,3 @@ def _sign(estimate: Mapping[str, Any]) -> Verdict:
 
 def _head(estimate: Mapping[str, Any], good: str, bad: str, undecided: str) -> str:
     return {"good": good, "bad": bad, "open": undecided}[_sign(estimate)]
-
-
-def _units(n_units: int) -> str:
-    return "1 unit" if n_units == 1 else f"{n_units} units"
