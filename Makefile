@@ -56,5 +56,5 @@ ui: $(READY) ## Prefect and MLflow on loopback, in the background
 ui-stop: ## stop them
 	@$(BIN)/python -m flows.ui stop
 
-clean: ## remove results and drafts; kept: .dvc/cache, answers, MLflow runs, fetched models
+clean: ## remove artifacts (of sweeps, planted and cascade for good), the report and drafts; kept: DVC cache, answers, models
 	rm -rf artifacts reports/run reports/timings .scratch

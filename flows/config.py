@@ -38,7 +38,7 @@ def compose(overrides: Sequence[str] = ()) -> str:
             cfg = hydra_compose("config", list(overrides))
         OmegaConf.resolve(cfg)
         return OmegaConf.to_yaml(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group set to null
         raise LatenteseError(f"configuration: {_one_line(error)}") from error
 
 

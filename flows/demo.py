@@ -25,10 +25,10 @@ Free disk here: {free:.0f} GB. Models are kept in {cache}.
 """
 ON_PROCESSOR = {
     "bfloat16": "8 GB of memory, and on 2 cores about a quarter of an hour once the models are there.",
-    "float32": "12 GB of memory, and on 2 cores about three quarters of an hour once the models are there.\n"
+    "float32": "12 GB of memory, and on 2 cores just under an hour once the models are there.\n"
     "This processor does not multiply bfloat16: models run in float32, and experiment=small takes half of the text\n"
     "and a quarter of the units. `make smoke` takes the same path at toy size in minutes, and the whole demo,\n"
-    "`python -m flows.demo experiment=null`, two to three hours.",
+    "`python -m flows.demo study=demo`, two to three hours.",
 }
 """Time and memory of the demo, by what its models compute in."""
 OVERRIDES = {"bfloat16": [], "float32": ["experiment=small"]}
@@ -37,7 +37,9 @@ OVERRIDES = {"bfloat16": [], "float32": ["experiment=small"]}
 
 def main(*words: str) -> None:
     """Run the demo, or another configuration in the same way."""
-    parser = argparse.ArgumentParser(prog="python -m flows.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
     parser.add_argument("--sandbox", type=Path, help="run in a copy of the project in this folder")
     arguments = parser.parse_args(words)
