@@ -209,10 +209,13 @@ def test_missing_key_is_one_line() -> None:
         settings(Toy, {}, "toy")
 
 
-def test_unknown_group_choice_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("override", "named"), [("subject=nobody", "nobody"), ("experiment=null", "NoneType")])
+def test_a_choice_that_a_group_does_not_have_is_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, override: str, named: str
+) -> None:
     monkeypatch.chdir(root)
-    with pytest.raises(LatenteseError, match=r"^configuration: .*nobody") as raised:
-        compose(["subject=nobody"])
+    with pytest.raises(LatenteseError, match=rf"^configuration: .*{named}") as raised:
+        compose([override])
     assert "\n" not in str(raised.value)
 
 
