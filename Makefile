@@ -29,7 +29,7 @@ smoke: $(READY) ## the same path at toy size in a copy of the project, a minute 
 
 test: $(READY) ## all tests, the report in a real browser included
 	@$(BIN)/python tests/install_browser.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types and layers
 	@$(BIN)/ruff format --check .

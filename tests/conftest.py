@@ -11,14 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares fixtures: the tests of a file, and all that use the one run of the planted pipeline.
-
-    Whole pipelines come first: begun last, they would leave the other processor idle.
-    """
+    """Run whole pipelines first: begun last, the longest file would leave the other processor idle."""
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
-    for item in items:
-        of_ran = "ran" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ran" if of_ran else item.path.stem))
 
 
 @pytest.fixture(scope="session")
