@@ -10,13 +10,12 @@ import asyncio
 import re
 
 from flows import collect, evaluate, explain, fetch, refine, report, sample, score, tokenize, train
-from flows.config import CONF, Params, build_once, read_params, settings
+from flows.config import CONF, Params, build_once, read_params
 from flows.entry import run
 from flows.hydra_plugins.latentese_resolvers import conf_sha256
 from flows.paths import CHECKED
 from latentese.errors import LatenteseError, SettingError
 from latentese.records import SPLITS
-from latentese.stages.scoring import ScoreSettings
 from latentese.store.files import write_text
 
 SAID = "conf/ and params.yaml agree, and every stage can be prepared\n"
@@ -45,9 +44,8 @@ def check_refined(params: Params) -> None:
     """Raise SettingError where scoring is spared what refinement compares."""
     refining = params["refinement"]
     explainer, explaining = refining["settings"]["explainer"], params["explaining"]
-    scoring = settings(ScoreSettings, {**params["scoring"], "limits": params["scoring"]["limits"] or {}}, "scoring")
     n_units = (explaining.get("limits") or {}).get(explainer, explaining["n_units"])
-    scoring.check_refined(refining["simulator"], explainer, n_units)
+    score.score_settings(params).check_refined(refining["simulator"], explainer, n_units)
 
 
 def check_language_models(params: Params) -> None:

@@ -23,12 +23,16 @@ def prepare(params: Params, target: str, place: Place = of_target) -> Callable[[
     for name in set(simulators) & set(scorers):
         raise SettingError(f"scorers.{name}", name, "another name: a simulator has it, and scores go by names")
     judges = give_reader(simulators | scorers, reader_of(params, target, place))
-    values = {**params["scoring"], "limits": params["scoring"]["limits"] or {}}  # null: every one judges all
-    chosen = settings(ScoreSettings, values, "scoring")
+    chosen = score_settings(params)
     check_judges(judges, chosen)
     chosen.check_explainers(params["explainers"])
     examples, explanations = place(target, "examples"), place(target, "explanations")
     return partial(score, CONTEXTS, examples, explanations, judges, chosen, place(target, "scores"))
+
+
+def score_settings(params: Params) -> ScoreSettings:
+    """Read what is scored; limits that are null are none: every judge judges all."""
+    return settings(ScoreSettings, {**params["scoring"], "limits": params["scoring"]["limits"] or {}}, "scoring")
 
 
 def main(target: str) -> Measured:
