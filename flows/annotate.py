@@ -10,11 +10,10 @@ at `explain` examples alone before you write, or the scores will flatter you.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from flows.config import Params, read_params
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import of_target
 from latentese.errors import LatenteseError, SettingError
 from latentese.examples.store import Examples
@@ -26,9 +25,7 @@ FILE = "annotations.jsonl"
 
 def main(*words: str) -> None:
     """Add one explanation to the file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.annotate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("annotate", __doc__)
     parser.add_argument("target", help="a target of the study, such as latents")
     parser.add_argument("unit", type=int, help="number of a unit that the study explains")
     parser.add_argument("explanation", help="what it responds to, in one line")

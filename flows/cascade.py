@@ -11,7 +11,6 @@ Answers of language models are kept, so a stopped run goes on and a rerun asks n
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,9 @@ from typing import Any
 import polars as pl
 
 from flows.config import Params, build_once, composed_params, settings
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.fetch import model_specs
 from flows.paths import CASCADES, CONTEXTS, of_target, tracking_uri
-from flows.pipeline import Raw
 from flows.publish import flat_metrics, flat_params
 from flows.reading import reader_of
 from latentese.errors import LatenteseError, SettingError
@@ -101,7 +99,7 @@ def publish(findings: CascadeFindings, params: Params) -> str:
 
 def main(*words: str) -> None:
     """Rank every target's units, print what was found."""
-    parser = argparse.ArgumentParser(prog="python -m flows.cascade", description=__doc__, formatter_class=Raw)
+    parser = command_line("cascade", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as lm=smollm2")
     arguments = parser.parse_args(words)
     params = composed_params(["cascade=demo", *arguments.overrides])

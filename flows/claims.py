@@ -9,7 +9,6 @@ Killed, it goes on where it was. Writes reports/claims.md and reports/claims.jso
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,8 @@ from typing import Any
 
 from flows.cells import Cells
 from flows.config import Params, settings
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import tracking_uri
-from flows.pipeline import Raw
 from flows.plan import Cell, Plan, matches
 from flows.publish import flat_metrics, flat_params
 from flows.sweep import Sweep, run_sweep
@@ -173,7 +171,7 @@ def publish(findings: ClaimFindings, swept: Sweep, page: Path) -> None:
 
 def main(*words: str) -> None:
     """Train what is missing, judge every claim, write the table."""
-    parser = argparse.ArgumentParser(prog="python -m flows.claims", description=__doc__, formatter_class=Raw)
+    parser = command_line("claims", __doc__)
     parser.add_argument("name", help="a file of conf/claims/")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as sweep.per_pass=4")
     arguments = parser.parse_args(words)

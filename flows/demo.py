@@ -7,7 +7,6 @@ python -m flows.demo [--sandbox FOLDER] [OVERRIDE ...]      anything else
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from flows import fetch
 from flows.config import read_params, write_params
-from flows.entry import read_timings, run
+from flows.entry import command_line, read_timings, run
 from flows.paths import REPORT
 
 NEEDS = """\
@@ -37,9 +36,7 @@ OVERRIDES = {"bfloat16": [], "float32": ["experiment=small"]}
 
 def main(*words: str) -> None:
     """Run the demo, or another configuration in the same way."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("demo", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
     parser.add_argument("--sandbox", type=Path, help="run in a copy of the project in this folder")
     arguments = parser.parse_args(words)

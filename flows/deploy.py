@@ -9,11 +9,10 @@ Runs work in this checkout, one at a time, and are the same as `python -m flows.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from flows.config import compose
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.pipeline import pipeline
 from flows.server import API, answers
 from latentese.errors import LatenteseError, SettingError
@@ -35,9 +34,7 @@ def main(*words: str) -> None:
 
 def deployment_options(*words: str) -> dict[str, Any]:
     """Read the command line; raises LatenteseError for overrides that do not compose and for a wrong schedule."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.deploy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("deploy", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
     parser.add_argument("--cron", help="when to run, as cron writes it; without it, runs are started in the UI")
     arguments = parser.parse_args(words)

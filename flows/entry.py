@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -17,6 +18,13 @@ from latentese.store.files import write_json
 
 Measured = Mapping[str, Any]
 """What a stage spent beyond time, such as tokens of language models."""
+
+
+def command_line(module: str, doc: str | None) -> ArgumentParser:
+    """Give the parser of `python -m flows.<module>`, which keeps the lines of the module's docstring as help."""
+    return ArgumentParser(
+        prog=f"python -m flows.{module}", description=doc, formatter_class=RawDescriptionHelpFormatter
+    )
 
 
 def run(main: Callable[..., Measured | None]) -> None:

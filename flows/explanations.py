@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import fields
 from pathlib import Path
 
 from flows.config import read_params
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import CONTEXTS, TARGETS, of_target
 from flows.released import released_files
 from flows.revisions import Revision, open_revision
@@ -34,9 +33,7 @@ from latentese.stages.exchange import ExportInputs, ImportSettings, export_targe
 
 def main(*words: str) -> None:
     """Compare, export, import or list."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.explanations", description=__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
+    parser = command_line("explanations", __doc__)
     commands = parser.add_subparsers(required=True, metavar="diff|export|import|list")
     _add_diff(commands.add_parser("diff", help="list units whose explanation or score changed between revisions"))
     _add_export(commands.add_parser("export", help="write a target as files of the 2023 release"))

@@ -10,14 +10,12 @@ Nothing of the runs is touched. `reports/findings/` has the page, findings.csv a
 
 from __future__ import annotations
 
-import argparse
 import re
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.config import read_params, settings
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import FINDINGS, of_target, tracking_uri
 from flows.publish import finding_metrics
 from flows.revisions import Revision, open_revision
@@ -32,9 +30,7 @@ from latentese.tracking import PipelineRun, publish_run
 
 def main(*words: str) -> None:
     """Read every run, write the page, publish."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.findings", description=__doc__, formatter_class=RawDescriptionHelpFormatter
-    )
+    parser = command_line("findings", __doc__)
     parser.add_argument(
         "runs", nargs="+", metavar="[NAME=]REV_OR_FOLDER", help="Git revision, DVC experiment, folder, or `workspace`"
     )

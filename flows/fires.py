@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.config import Params, read_params
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import of_target
 from flows.reading import reader_of
 from latentese.errors import LatenteseError, SettingError
@@ -136,9 +136,7 @@ def unit_line(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.fires", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("fires", __doc__)
     parser.add_argument("target", help="a target of the study, such as latents")
     parser.add_argument("text", help="what the subject reads")
     parser.add_argument("--unit", type=int, help="show this unit alone, at every token")

@@ -11,7 +11,6 @@ cache. A stage that DVC finds unchanged starts no process.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
@@ -33,7 +32,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.checkout import copy_checkout
 from flows.children import ending_children, run_child
 from flows.config import read_params, settings, write_params
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.graph import read_graph
 from flows.server import running_server
 from latentese.errors import LatenteseError, SettingError
@@ -152,7 +151,7 @@ def run_logged(command: Sequence[str], threads: int | None, folder: Path | None 
 
 def main(*words: str) -> None:
     """Run the pipeline from the command line; progress is shown in the terminal and in the Prefect UI."""
-    parser = argparse.ArgumentParser(prog="python -m flows.pipeline", description=__doc__, formatter_class=Raw)
+    parser = command_line("pipeline", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as dictionary.k=64")
     parser.add_argument("--sandbox", type=Path, help="run in a copy of the project in this folder")
     arguments = parser.parse_args(words)
@@ -210,10 +209,6 @@ class _NoEmptyTraceback(logging.Filter):
 
 
 logging.getLogger("prefect.task_runs").addFilter(_NoEmptyTraceback())
-
-
-class Raw(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of this module's docstring as they are."""
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ simulators that need one are left out, and so are scorers.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from flows.config import Params, build, build_all, build_once, composed_params, settings
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import CONTEXTS, PLANTED
-from flows.pipeline import Raw
 from flows.puzzles import without_subject
 from latentese.dictionaries import checkpoints
 from latentese.dictionaries.train_settings import TrainSettings
@@ -144,7 +142,7 @@ def _limited(params: Params, group: str, configured: Mapping[str, Any], tried: M
 
 def main(*words: str) -> None:
     """Run the study, print the page and write it."""
-    parser = argparse.ArgumentParser(prog="python -m flows.planted", description=__doc__, formatter_class=Raw)
+    parser = command_line("planted", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as lm=smollm2")
     arguments = parser.parse_args(words)
     params = composed_params(["planted=text", *arguments.overrides])

@@ -10,7 +10,6 @@ Answers of language models are kept, so a stopped run goes on and a rerun asks n
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from flows.config import Params, build_all, build_once, composed_params, settings
-from flows.entry import run
-from flows.pipeline import Raw
+from flows.entry import command_line, run
 from latentese.errors import SettingError
 from latentese.explainers.base import Explainer
 from latentese.metrics.intervals import Bootstrap
@@ -124,7 +122,7 @@ def not_compared(written: Sequence[Written]) -> list[str]:
 
 def main(*words: str) -> None:
     """Try everything that is configured, print the page and write it."""
-    parser = argparse.ArgumentParser(prog="python -m flows.puzzles", description=__doc__, formatter_class=Raw)
+    parser = command_line("puzzles", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as lm=smollm2")
     arguments = parser.parse_args(words)
     params = composed_params(["puzzles=packaged", *arguments.overrides])

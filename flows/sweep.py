@@ -12,7 +12,6 @@ MLflow, a run per cell below a run of the sweep.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +28,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.cells import Cells, build_dictionary
 from flows.children import ending_children
 from flows.config import Params, compose, parse_yaml, settings
-from flows.entry import run
+from flows.entry import command_line, run
 from flows.paths import SWEEP_REPORTS, tracking_uri
-from flows.pipeline import BUSY_SECONDS, Engine, Raw, done, failure, outcome, run_logged, walk
+from flows.pipeline import BUSY_SECONDS, Engine, done, failure, outcome, run_logged, walk
 from flows.plan import Cell, Pass, Plan, plan_sweep
 from flows.server import running_server
 from flows.sources import bring_up_to_date
@@ -156,7 +155,7 @@ def run_sweep(choice: str, overrides: Sequence[str]) -> Sweep:
 
 def main(*words: str) -> None:
     """Run a sweep from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.sweep", description=__doc__, formatter_class=Raw)
+    parser = command_line("sweep", __doc__)
     parser.add_argument("name", help="a file of conf/sweep/")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra override, such as sweep.per_pass=4")
     arguments = parser.parse_args(words)
