@@ -78,7 +78,7 @@ def greedy(folder: Path, request: Request) -> str:
     """Answer by whole forward passes without any cache."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     prompt = ChatFormat(tokenizer).prompt(request)
-    ids = [*prompt.shared, *prompt.own]
+    ids = list(prompt.ids)
     answer: list[int] = []
     while len(answer) < request.max_tokens:
         token = int(model(torch.tensor([ids + answer])).logits[0, -1].argmax())
@@ -238,6 +238,38 @@ def test_an_answer_is_held_to_its_schema_whatever_its_company(tiny: Folder, temp
     assert together[-1].text == greedy(tiny.path, ask(WORDS[0]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_some_conversations_begin_alike_with_is_read_once(
+    tiny: Folder, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = LocalLM(tiny, dtype=dtype, n_rows=2)
+    texts = [f"{words} {words} {words}\n" for words in WORDS[:3]]
+    requests = [numbers(f"{text}{word}", 3, n_shared_characters=len(text)) for word in "abcd" for text in texts]
+    engine = lm._loaded().engine
+    n_read: list[int] = []
+    whole = type(engine)._read
+
+    def counted(self: Engine, before: object, n: int, ids: Sequence[int]) -> Read:
+        n_read.append(len(ids))
+        return whole(self, before, n, ids)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(engine), "_read", counted)
+    engine._prefixes.clear()
+    together = complete(lm, requests)
+    prompts = [lm._loaded().format.prompt(request) for request in requests]
+    shared, begins = {prompt.shared for prompt in prompts}, {prompt.begins for prompt in prompts}
+    assert (len(shared), len(begins)) == (1, len(texts))
+    own = sum(len(prompt.own) for prompt in prompts)
+    n_empty = 1  # the token whose keys and values tell the shape of none
+    assert sum(n_read) == sum(map(len, [*shared, *begins])) + own + n_empty
+    assert [reply.usage.prompt_tokens for reply in together] == [len(prompt.ids) for prompt in prompts]
+    assert complete(lm, requests[::-1])[::-1] == together
+    assert [complete(lm, [request])[0] for request in requests] == together
+    if dtype == "float32":
+        apart = complete(lm, [replace(request, n_shared_characters=0) for request in requests])
+        assert [reply.text for reply in apart] == [reply.text for reply in together]
+
+
 def test_an_answer_cut_before_its_end_is_not_valid_and_says_so(tiny: Folder) -> None:
     [cut] = complete(LocalLM(tiny, dtype="float32"), [numbers(WORDS[0], 9, max_tokens=4)])
     assert cut.finish == "length"
@@ -297,7 +329,7 @@ def test_a_head_with_a_bias_is_used_with_it(dtype: torch.dtype) -> None:
     model = PhiForCausalLM(PhiConfig(vocab_size=50, max_position_embeddings=64, **shape)).to(dtype).eval()
     torch.nn.init.normal_(model.lm_head.bias, std=2.0)
     engine, ids = Engine(model), [1, 2, 3, 4]
-    hidden = engine.read(engine.prefix(()), ids).hidden
+    hidden = engine.read(engine.prefix(), ids).hidden
     expected = model(torch.tensor([ids])).logits[0].detach().float()
     torch.testing.assert_close(engine.logits(hidden), expected, rtol=0, atol=0)
     logprobs, some, close = expected.log_softmax(-1), [7, 0, 49], {"rtol": 0.0, "atol": 1e-5}

@@ -65,6 +65,14 @@ def test_a_fork_alone_is_the_text_up_to_its_mark_and_the_answer_begun() -> None:
     assert (second.candidates, second.n_shared) == (("0",), 1)
 
 
+@pytest.mark.parametrize(("n_shared", "n_characters"), [(1, -1), (1, 4), (0, 1)])
+def test_what_some_conversations_begin_alike_with_stands_behind_shared_messages(
+    n_shared: int, n_characters: int
+) -> None:
+    with pytest.raises(SettingError, match="n_shared_characters"):
+        JsonRequest((*USER, *USER), 1, n_shared=n_shared, n_shared_characters=n_characters)
+
+
 @pytest.mark.parametrize("schema", ["true", "[]", "1", "{"])
 def test_a_schema_is_a_json_object(schema: str) -> None:
     with pytest.raises(SettingError, match="json_schema"):

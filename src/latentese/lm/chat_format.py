@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from latentese.errors import SettingError
-from latentese.lm.protocol import ForkRequest, MarkRequest, Message, Request, TextRequest
+from latentese.lm.protocol import ForkRequest, JsonRequest, MarkRequest, Message, Request, TextRequest
 
 # Private-use characters: no template holds them, and contents are never rendered.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -49,6 +49,13 @@ class Prompt:
 
     shared: tuple[int, ...]
     own: tuple[int, ...]
+    begins: tuple[int, ...] = ()
+    """Between these, what some conversations begin alike with behind the shared messages."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All of them, in order."""
+        return (*self.shared, *self.begins, *self.own)
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,11 @@ class ChatFormat:
         """Encode a conversation up to where the answer begins."""
         around = self._around(request.messages)
         shared, own = self._encode_parts(around, request.messages, request.n_shared)
-        answers_a_prefix = request.messages[-1].role == "assistant"
-        tail = () if answers_a_prefix else self._encode_template(around[-1])
-        return Prompt(shared, (*own, *self.encode_text(request.messages[-1].content), *tail))
+        last = request.messages[-1]
+        tail = () if last.role == "assistant" else self._encode_template(around[-1])
+        cut = request.n_shared_characters if isinstance(request, JsonRequest) else 0
+        begins = self.encode_text(last.content[:cut]) if cut else ()
+        return Prompt(shared, (*own, *self.encode_text(last.content[cut:]), *tail), begins)
 
     def marked(self, request: MarkRequest) -> MarkedPrompt:
         """Encode a conversation up to the last mark, so that a token ends at every mark."""

@@ -12,7 +12,7 @@ class Decoder:
 
     def __init__(self, engine: Engine, n_rows: int, n_slots: int) -> None:
         self._engine = engine
-        self._rows = Rows(engine.prefix(()), n_rows, n_slots)
+        self._rows = Rows(engine.prefix(), n_rows, n_slots)
         self._answers: list[Answer | None] = [None] * n_rows
 
     @property
@@ -27,7 +27,7 @@ class Decoder:
 
     def begin(self, prompt: Prompt, answer: Answer) -> None:
         """Read a prompt and choose the answer's first token; the answer takes a row unless that ended it."""
-        prefix = self._engine.prefix(prompt.shared)
+        prefix = self._engine.prefix(prompt.shared, prompt.begins)
         read = self._engine.read(prefix, prompt.own)
         answer.append(self._engine.logits(read.hidden[-1:])[0])
         if not answer.has_ended:

@@ -20,7 +20,7 @@ from latentese.errors import SettingError
 from latentese.lm.chat_format import Fork
 
 N_PREFIXES = 4
-"""Shared prefixes kept: about 30 kB per token for a 1.5B model."""
+"""Shared prefixes kept, what some prompts begin with behind them included: about 30 kB per token for a 1.5B model."""
 
 N_FORKS = 64
 """Forks read in one pass: about as many tokens as keep a processor busy, however long the text is."""
@@ -58,7 +58,7 @@ class Engine:
         self._head: Tensor = head.weight
         self._bias: Tensor | None = getattr(head, "bias", None)
         self.max_tokens = _longest(model.config)
-        self._prefixes: OrderedDict[tuple[int, ...], KV] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[tuple[int, ...], ...], KV] = OrderedDict()
 
     @property
     def n_vocab(self) -> int:
@@ -66,14 +66,15 @@ class Engine:
         return len(self._head)
 
     @torch.inference_mode()
-    def prefix(self, ids: tuple[int, ...]) -> KV:
-        """Keys and values of a shared prefix, computed when it is first met."""
-        if ids not in self._prefixes:
-            self._prefixes[ids] = self._read((), 0, ids).kv if ids else self._empty()
+    def prefix(self, *parts: tuple[int, ...]) -> KV:
+        """Keys and values of what prompts begin with, computed when it is first met: each part behind those before."""
+        parts = tuple(part for part in parts if part)
+        if parts not in self._prefixes:
+            self._prefixes[parts] = self._extended(self.prefix(*parts[:-1]), parts[-1]) if parts else self._empty()
             if len(self._prefixes) > N_PREFIXES:
                 self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(ids)
-        return self._prefixes[ids]
+        self._prefixes.move_to_end(parts)
+        return self._prefixes[parts]
 
     @torch.inference_mode()
     def read(self, prefix: KV, ids: Sequence[int]) -> Read:
@@ -86,12 +87,7 @@ class Engine:
 
         Returns the hidden states [n_forks, d_model] of the forks' last tokens.
         """
-        trunk = self.read(prefix, ids).kv
-        layers = tuple(
-            (torch.cat([keys, own_keys], dim=1), torch.cat([values, own_values], dim=1))
-            for (keys, values), (own_keys, own_values) in zip(prefix.layers, trunk.layers, strict=True)
-        )
-        before = KV(layers, prefix.n_tokens + trunk.n_tokens)
+        before = self._extended(prefix, ids)
         parts = [forks[start : start + N_FORKS] for start in range(0, len(forks), N_FORKS)]
         return torch.cat([self._read_forks(before, prefix.n_tokens, part) for part in parts])
 
@@ -141,6 +137,15 @@ class Engine:
             return sees
         dtype = self._head.dtype
         return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
+
+    def _extended(self, prefix: KV, ids: Sequence[int]) -> KV:
+        """Keys and values of a prefix and the tokens that follow it."""
+        own = self.read(prefix, ids).kv
+        layers = tuple(
+            (torch.cat([keys, own_keys], dim=1), torch.cat([values, own_values], dim=1))
+            for (keys, values), (own_keys, own_values) in zip(prefix.layers, own.layers, strict=True)
+        )
+        return KV(layers, prefix.n_tokens + own.n_tokens)
 
     def _empty(self) -> KV:
         layers = self._read((), 0, (0,)).kv.layers

@@ -121,6 +121,8 @@ class LocalLM:
         self._chats: list[_Chat] = []
         self._texts: list[_Marks | _Forks | _Text] = []
         self._writing: dict[Answer, _Chat] = {}
+        self._begins: tuple[int, ...] = ()
+        """What the chat that was begun last begins with behind its shared messages."""
         self._worker: asyncio.Task[None] | None = None
 
     @property
@@ -136,8 +138,9 @@ class LocalLM:
         """
         loaded = self._loaded()
         prompt = loaded.format.prompt(request)
-        self._check_length(len(prompt.shared) + request.max_tokens, len(prompt.own))
-        n_tokens = len(prompt.shared) + len(prompt.own) + request.max_tokens
+        n_read = len(prompt.ids)
+        self._check_length(len(prompt.shared) + request.max_tokens, n_read - len(prompt.shared))
+        n_tokens = n_read + request.max_tokens
         n_slots = math.ceil(n_tokens / SLOTS_STEP) * SLOTS_STEP
         chat = _Chat(loaded.answer(request), prompt, n_slots, asyncio.get_running_loop().create_future())
         self._chats.append(chat)
@@ -245,17 +248,18 @@ class LocalLM:
             await asyncio.sleep(0)
 
     def _take(self, n_slots: int, decoder: Decoder) -> Iterator[_Chat]:
-        """Hand out waiting requests of this length, oldest first, while there is room."""
-        for chat in [chat for chat in self._chats if chat.n_slots == n_slots]:
-            if not decoder.has_room:
-                return
+        """Hand out waiting requests of this length while there is room: first one that begins like the last."""
+        while waiting := [chat for chat in self._chats if chat.n_slots == n_slots and decoder.has_room]:
+            alike = (chat for chat in waiting if self._begins and chat.prompt.begins == self._begins)
+            chat = next(alike, waiting[0])
+            self._begins = chat.prompt.begins
             self._chats.remove(chat)
             yield chat
 
     def _finish(self, answers: list[Answer]) -> None:
         for answer in answers:
             chat = self._writing.pop(answer)
-            usage = Usage(len(chat.prompt.shared) + len(chat.prompt.own), answer.n_tokens)
+            usage = Usage(len(chat.prompt.ids), answer.n_tokens)
             if chat.reply.done():
                 continue
             if answer.problem is not None:

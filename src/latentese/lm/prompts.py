@@ -111,8 +111,7 @@ class TokenPrompts:
 
     def prompt(self, request: Request) -> list[int]:
         """Encode a conversation up to where the answer begins."""
-        prompt = self._format.prompt(request)
-        return [*prompt.shared, *prompt.own]
+        return list(self._format.prompt(request).ids)
 
     def marked(self, request: MarkRequest) -> MarkedPrompt:
         """Encode a conversation up to its last mark, with a token's end at every mark."""

@@ -69,9 +69,16 @@ class JsonRequest(Request):
 
     json_schema: str = "{}"
     """The schema as JSON text."""
+    n_shared_characters: int = 0
+    """So many characters that the last message begins with are the same in some requests, where all messages before it
+    are shared: a local model computes them once while it answers these. A token ends there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        n_characters = len(self.messages[-1].content) if self.n_shared == len(self.messages) - 1 else 0
+        if not 0 <= self.n_shared_characters <= n_characters:
+            allowed = f"0 to {n_characters}, of a last message behind shared ones"
+            raise SettingError("n_shared_characters", self.n_shared_characters, allowed)
         if self.messages[-1].role == "assistant":
             raise SettingError("messages", self.messages[-1], "a question; a JSON answer is written whole")
         try:

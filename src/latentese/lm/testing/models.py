@@ -79,5 +79,5 @@ class FolderModel:
 def _logprobs(loaded: Loaded, ids: Sequence[int]) -> np.ndarray:
     """Log-probabilities [n_tokens, n_vocabulary] of what follows each token, in one whole pass."""
     engine = loaded.engine
-    hidden = engine.read(engine.prefix(()), ids).hidden
+    hidden = engine.read(engine.prefix(), ids).hidden
     return np.asarray(engine.logits(hidden).log_softmax(-1).numpy())
