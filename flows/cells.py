@@ -14,8 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from flows.config import build, build_once, read_yaml, settings
 from flows.entry import run
+from flows.hydra_plugins.latentese_resolvers import NO_FILES, local_files
 from flows.keys import code_of, is_done, mark_done, module_of
 from flows.paths import SWEEPS
 from flows.places import Place, place_of
@@ -42,10 +45,11 @@ class Cells:
         """Hash of everything that a cell's dictionary, or one of its evaluations, depends on."""
         if artifact == DICTIONARY:
             code = code_of("latentese.stages.cells", module_of(cell.dictionary["_target_"]))
-            return sha256_json([self._activations[cell.source], cell.dictionary, cell.training, code])
+            files = _files_of(cell.dictionary)
+            return sha256_json([self._activations[cell.source], cell.dictionary, cell.training, code, *files])
         spec = self.plan.settings.evaluations[artifact]
         code = code_of("latentese.stages.evaluate", module_of(spec["_target_"]))
-        return sha256_json([self.key(cell, DICTIONARY), self._subjects[cell.source], spec, code])
+        return sha256_json([self.key(cell, DICTIONARY), self._subjects[cell.source], spec, code, *_files_of(spec)])
 
     def is_missing(self, cell: Cell, artifact: str) -> bool:
         """Whether it has to be made."""
@@ -82,6 +86,12 @@ class Cells:
             ]
             for source, params in all_params.items()
         }
+
+
+def _files_of(spec: Mapping[str, Any]) -> list[str]:
+    """Stamp of the local files that a spec names, such as labels or a checkpoint; nothing where it names none."""
+    stamp = local_files(OmegaConf.create(dict(spec)))
+    return [] if stamp == NO_FILES else [stamp]
 
 
 def _identity(artifact: Path) -> str:

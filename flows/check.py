@@ -11,12 +11,13 @@ import re
 
 from flows import collect, evaluate, explain, fetch, refine, report, sample, score, tokenize, train
 from flows.config import CONF, Params, build_once, read_params
-from flows.entry import run
+from flows.entry import run_with_params
 from flows.hydra_plugins.latentese_resolvers import conf_sha256
 from flows.paths import CHECKED
 from latentese.errors import LatenteseError, SettingError
 from latentese.records import SPLITS
 from latentese.store.files import write_text
+from latentese.weights.devices import check_device
 
 SAID = "conf/ and params.yaml agree, and every stage can be prepared\n"
 """Always the same, so that passing the check makes nothing stale."""
@@ -27,6 +28,7 @@ def main() -> None:
     params = read_params()
     check_composed(params)
     check_targets(params)
+    check_devices(params)
     tokenize.prepare(params)
     for activations in params["hookpoints"]:
         collect.prepare(params, activations)
@@ -62,6 +64,16 @@ def check_composed(params: Params) -> None:
         )
 
 
+def check_devices(tree: Params, setting: str = "") -> None:
+    """Raise SettingError for a device that is not here: what computes there may come hours later."""
+    for key, value in tree.items():
+        name = f"{setting}.{key}" if setting else key
+        if key == "device" and isinstance(value, str):
+            check_device(name, value)
+        elif isinstance(value, dict):
+            check_devices(value, name)
+
+
 def check_targets(params: Params) -> None:
     """Raise SettingError for a target without a usable name or with unknown splits."""
     for name, target in params["targets"].items():
@@ -77,4 +89,4 @@ def check_targets(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_params(main)

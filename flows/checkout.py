@@ -6,19 +6,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from flows.paths import COPY_MARK
 from latentese.errors import LatenteseError, SettingError
-
-MARK = "latentese-copy"
-"""A file that says that a folder is such a copy: no other folder is ever written to."""
 
 
 def copy_checkout(source: Path, copy: Path) -> Path:
-    """Copy the project's files (tracked ones and new ones that git does not ignore) and share DVC's cache.
+    """Copy the project's files (tracked ones and new ones that git does not ignore); share DVC's cache and answers.
 
     Files that are gone from the project go from the copy too; artifacts of earlier runs in the copy stay.
     """
     copy = copy.resolve()
-    mark = copy / ".git" / MARK
+    mark = copy / COPY_MARK
     if copy.is_dir() and any(copy.iterdir()) and not mark.is_file():
         raise SettingError("--sandbox", str(copy), "an empty or new folder, or an earlier copy of this project")
     files = _git(source, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
@@ -30,7 +28,7 @@ def copy_checkout(source: Path, copy: Path) -> Path:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, copy / name)
     _git(copy, "init", "--quiet")
-    mark.touch()
+    mark.write_text(str(source.resolve()), encoding="utf-8")
     _git(copy, "add", "--all")
     (copy / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {source.resolve() / '.dvc' / 'cache'}\n")
     return copy

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +18,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from flows import in_use
 from flows.hydra_plugins import latentese_resolvers  # noqa: F401  (registers the resolvers)
-from flows.paths import shared
+from flows.paths import PARAMS, kept
+from flows.secrets import refuse_secrets
 from latentese.errors import LatenteseError, SettingError
-from latentese.store.files import canonical_json, write_text
+from latentese.store.files import canonical_json
 
-PARAMS = Path("params.yaml")
 CONF = Path("conf")
 
 Params = dict[str, Any]
@@ -32,21 +34,34 @@ _built_once: dict[str, Any] = {}
 
 
 def compose(overrides: Sequence[str] = ()) -> str:
-    """Compose conf/ of the current directory, byte for byte as `dvc exp run -S` does."""
+    """Compose conf/ of the current directory, byte for byte as `dvc exp run -S` does.
+
+    Raises LatenteseError for what does not compose, SettingError for a secret that it would write down.
+    """
     try:
         with initialize_config_dir(str(CONF.resolve()), version_base=None):
             cfg = hydra_compose("config", list(overrides))
         OmegaConf.resolve(cfg)
+        refuse_secrets(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
         return OmegaConf.to_yaml(cfg)
+    except SettingError:
+        raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group set to null
         raise LatenteseError(f"configuration: {_one_line(error)}") from error
 
 
 def write_params(overrides: Sequence[str] = ()) -> None:
-    """Compose conf/ and write params.yaml, unless it says the same already."""
+    """Compose conf/ and write params.yaml, unless it says the same already; raises what `written_params` does."""
+    with written_params(overrides):
+        pass
+
+
+@contextmanager
+def written_params(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Write params.yaml as `write_params` does, and keep it so meanwhile: see `flows.in_use`."""
     text = compose(overrides)
-    if not PARAMS.is_file() or PARAMS.read_text(encoding="utf-8") != text:
-        write_text(text, PARAMS)
+    with in_use.written(PARAMS, text):
+        yield
 
 
 def composed_params(overrides: Sequence[str]) -> Params:
@@ -115,11 +130,11 @@ def settings(cls: type[T], values: Mapping[str, Any], setting: str) -> T:
 
 
 def _anchored(tree: Any) -> Any:
-    """Put answers and what they cost under the project root: an experiment in a copy must not pay twice."""
+    """Put answers and what they cost under the project root: what runs in a copy must not pay twice."""
     if isinstance(tree, dict):
         anchored = {key: _anchored(value) for key, value in tree.items()}
         if str(tree.get("_target_", "")).startswith(("latentese.lm.cached.", "latentese.lm.budget.")):
-            anchored["path"] = str(shared(tree["path"]))
+            anchored["path"] = str(kept(tree["path"]))
         return anchored
     return tree
 

@@ -12,7 +12,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from flows.paths import TIMINGS
+from flows.in_use import in_use
+from flows.paths import PARAMS, TIMINGS
 from latentese.errors import LatenteseError
 from latentese.store.files import write_json
 
@@ -59,7 +60,17 @@ def run_stage(stage: str, main: Callable[..., Measured | None]) -> None:
         figures = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "peak_rss_mb": round(peak_mb)}
         write_json({"stage": name} | figures | dict(spent), TIMINGS / f"{name}.json")
 
-    run(measured)
+    run_with_params(measured)
+
+
+def run_with_params(main: Callable[..., Measured | None]) -> None:
+    """Run an entry point that DVC notes what params.yaml says for: it says the same before and after."""
+
+    def using(*words: str) -> None:
+        with in_use(PARAMS):
+            main(*words)
+
+    run(using)
 
 
 def read_timings(items: Collection[str]) -> dict[str, dict[str, Any]]:

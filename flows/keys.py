@@ -74,8 +74,17 @@ def _imported(file: Path) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{name.name}" for name in node.names)
+            if any(name.name == "import_module" for name in node.names):
+                yield from _beside(file)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
+
+
+def _beside(file: Path) -> Iterator[str]:
+    """Modules of a file's own folder: those that it may import by a name which only a run knows."""
+    package = Path(latentese.__file__).parent
+    for other in file.parent.glob("*.py"):
+        yield ".".join([PACKAGE, *other.relative_to(package).with_suffix("").parts])
 
 
 def _bare(file: Path) -> str:

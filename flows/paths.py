@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+PARAMS = Path("params.yaml")
 CHECKED = Path("artifacts/checked.txt")
 CONTEXTS = Path("artifacts/contexts")
 ACTIVATIONS = Path("artifacts/activations")
@@ -18,7 +19,8 @@ REPORT = Path("reports/run")
 FINDINGS = Path("reports/findings")
 SWEEP_REPORTS = Path("reports/sweeps")
 TIMINGS = Path("reports/timings")
-
+COPY_MARK = Path(".git/latentese-copy")
+"""A file that says that a folder is a copy of the project, and of which one: no other folder is ever written to."""
 
 Place = Callable[[str, str], Path]
 """Where a target's artifact of some name is."""
@@ -40,6 +42,13 @@ def shared(path: str) -> Path:
     DVC may run a stage in a copy of the project; it names the real root in DVC_ROOT.
     """
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / path
+
+
+def kept(path: str) -> Path:
+    """Place what was paid for (answers, and what they cost) under the project root: of a copy, the project copied."""
+    mark = shared(str(COPY_MARK))
+    project = mark.read_text(encoding="utf-8") if mark.is_file() else ""
+    return Path(project) / path if project else shared(path)
 
 
 def tracking_uri(params: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checkout import copy_checkout
 from flows.children import ending_children, run_child
-from flows.config import read_params, settings, write_params
+from flows.config import read_params, settings, write_params, written_params
 from flows.entry import command_line, run
 from flows.graph import read_graph
 from flows.server import running_server
@@ -93,11 +93,16 @@ def pipeline(overrides: Sequence[str] = (), name: str = "pipeline") -> State[str
     Ends as failed, with the one line that says why, when a stage fails; what was computed before stays.
     """
     try:
-        write_params(overrides)
-        graph = read_graph()
-        engine = settings(Engine, read_params()["engine"], "engine")
+        with written_params(overrides):
+            return _run_stages()
     except LatenteseError as error:
         return Failed(message=str(error))
+
+
+def _run_stages() -> State[str]:
+    """Bring every stage of dvc.yaml up to date with params.yaml as it is."""
+    graph = read_graph()
+    engine = settings(Engine, read_params()["engine"], "engine")
     with ThreadPoolTaskRunner[Any](max_workers=engine.max_workers) as runner, ending_children():
 
         def submit(stage: str, upstream: Sequence[str]) -> PrefectFuture[Any]:

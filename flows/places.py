@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config import PARAMS, Params, read_yaml
-from flows.paths import ACTIVATIONS, CONTEXTS
+from flows.config import Params, read_yaml
+from flows.paths import ACTIVATIONS, CONTEXTS, PARAMS
 from flows.plan import Plan
 
 COPIES = Path(".scratch/sources")

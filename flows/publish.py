@@ -19,7 +19,8 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from flows.config import read_params
-from flows.entry import read_timings, run
+from flows.entry import read_timings, run_with_params
+from flows.graph import read_graph
 from flows.paths import REPORT, TARGETS, TIMINGS, of_target, tracking_uri
 from latentese.errors import LatenteseError
 from latentese.report.findings import FINDINGS
@@ -29,10 +30,14 @@ from latentese.store.tables import read_table
 from latentese.tracking import Curve, PipelineRun, publish_run
 
 LOCK = Path("dvc.lock")
+DVC_STAGE = "DVC_STAGE"
+"""Set by DVC for the stages that it runs."""
 
 
 def main() -> None:
     """Create the MLflow run of this pipeline, or tag the one there is."""
+    if DVC_STAGE not in os.environ:
+        check_up_to_date()
     params = read_params()
     items = {*params["targets"], *params["hookpoints"]}
     key = pipeline_key(items)
@@ -49,6 +54,13 @@ def main() -> None:
     )
     run_id = publish_run(published, tracking_uri(params), params["tracking"]["experiment"])
     print(f"MLflow run {published.name} ({run_id})")
+
+
+def check_up_to_date() -> None:
+    """Raise LatenteseError where results are not those of params.yaml: they would stand under its settings for good."""
+    stale = sorted(read_graph().stale - {"publish"})
+    if stale:
+        raise LatenteseError(f"results are not of these settings ({', '.join(stale)} would run): run `dvc repro` first")
 
 
 def pipeline_key(items: Collection[str]) -> str:
@@ -130,4 +142,4 @@ def _git_commit() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_params(main)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from flows.config import Params, read_params, settings
-from flows.entry import run
+from flows.entry import run_with_params
 from flows.paths import CONTEXTS, REPORT, of_target
 from latentese.errors import SettingError
 from latentese.report.inputs import ReportSettings, TargetArtifacts
@@ -39,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_with_params(main)

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.config import PARAMS, Params, parse_yaml, read_params, read_yaml
+from flows.config import Params, parse_yaml, read_params, read_yaml
+from flows.paths import PARAMS
 from latentese.errors import LatenteseError
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 NO_INPUTS = ("latentese.lm.cached.", "latentese.lm.budget.", "latentese.explainers.human.")
 """Parts whose `path` is no file that `local_files` notices."""
+NO_FILES = "none"
+"""What `local_files` says where no local file is named."""
 
 
 def conf_sha256(conf: Path) -> str:
@@ -44,12 +46,12 @@ def corpus_path(corpus: DictConfig) -> str:
     paths = [share.source.path for share in corpus.values() if "path" in share.source]
     if len(set(paths)) > 1:
         raise ValueError(f"corpus: one local folder at most, found {', '.join(paths)}; put them into one")
-    return paths[0] if paths else "pyproject.toml"
+    return _expanded(paths[0]) if paths else "pyproject.toml"
 
 
 def dictionary_path(dictionary: DictConfig) -> str:
     """Name the folder or file that a dictionary is read from; else the passed check's mark, which never changes."""
-    return str(dictionary.get("path", "artifacts/checked.txt"))
+    return _expanded(str(dictionary.get("path", "artifacts/checked.txt")))
 
 
 def annotations_path(explainers: DictConfig) -> str:
@@ -57,7 +59,7 @@ def annotations_path(explainers: DictConfig) -> str:
     paths = {str(spec.path) for spec in explainers.values() if str(spec.get("_target_")).endswith(".HumanExplainer")}
     if len(paths) > 1:
         raise ValueError(f"explainers: one file of a person's explanations at most, found {', '.join(sorted(paths))}")
-    return paths.pop() if paths else "artifacts/checked.txt"
+    return _expanded(paths.pop()) if paths else "artifacts/checked.txt"
 
 
 def fitted_to(stream: bool, activations: str) -> str:
@@ -76,7 +78,12 @@ def local_files(*groups: DictConfig) -> str:
         for path in dict.fromkeys(path for group in groups for path in _paths(group))
         for file in sorted([path] if path.is_file() else path.glob("*"))
     ]
-    return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else "none"
+    return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if stamps else NO_FILES
+
+
+def _expanded(path: str) -> str:
+    """Give the path of what `path` reads, for DVC, which takes a leading ~ for a folder's name."""
+    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def _paths(tree: object) -> Iterator[Path]:
@@ -84,7 +91,7 @@ def _paths(tree: object) -> Iterator[Path]:
         for key in tree:
             is_left_out = str(tree.get("_target_")).startswith(NO_INPUTS)
             if key == "path" and not is_left_out and not OmegaConf.is_missing(tree, key):
-                yield Path(tree[key])
+                yield Path(tree[key]).expanduser()
             elif not OmegaConf.is_missing(tree, key):
                 yield from _paths(tree[key])
     elif isinstance(tree, ListConfig):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import math
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from latentese.errors import LatenteseError
 
@@ -65,7 +67,7 @@ def publish_run(run: PipelineRun, uri: str, experiment: str) -> str:
     try:
         return _publish(run, _client(uri, experiment), uri, experiment)
     except MlflowException as error:
-        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+        raise _away(uri, error) from error
 
 
 def _publish(run: PipelineRun, client: MlflowClient, uri: str, experiment: str) -> str:
@@ -97,7 +99,7 @@ def begin_run(key: str, name: str, uri: str, experiment: str) -> str:
         created = client.create_run(experiment_id, run_name=name, tags={KEY_TAG: key, BEGUN_TAG: "true"})
         return str(created.info.run_id)
     except MlflowException as error:
-        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+        raise _away(uri, error) from error
 
 
 def runs_page(uri: str, experiment: str) -> str:
@@ -110,7 +112,7 @@ def runs_page(uri: str, experiment: str) -> str:
     try:
         experiment_id = _experiment_id(_client(uri, experiment), uri, experiment)
     except MlflowException as error:
-        raise LatenteseError(f"tracking.uri={uri!r}: {' '.join(str(error).split())}") from error
+        raise _away(uri, error) from error
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
@@ -118,26 +120,56 @@ def runs_page(uri: str, experiment: str) -> str:
 def live_run(uri: str, experiment: str, name: str) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """Open a run of its own for a long stage, to watch curves grow; yields `log(step, values)`.
 
-    It is for watching only: the pipeline's run gets the same curves from the stage's artifact.
+    It is for watching only: the pipeline's run gets the same curves from the stage's artifact, and a server that does
+    not answer ends the watching, not the stage.
     """
     from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
 
+    run: _LiveRun | None = None
+
+    def log(step: int, values: Mapping[str, float]) -> None:
+        nonlocal run
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)]
+        try:
+            if run:
+                run.client.log_batch(run.run_id, metrics=metrics)
+        except MlflowException as error:
+            print(f"warning: no longer shown live: {_away(uri, error)}", file=sys.stderr)
+            run = None
+
+    try:
+        run = _begin_live(uri, experiment, name)
+    except MlflowException as error:
+        print(f"warning: not shown live: {_away(uri, error)}", file=sys.stderr)
+    status = "KILLED"
+    try:
+        yield log
+        status = "FINISHED"
+    finally:
+        if run:
+            with suppress(MlflowException):
+                run.client.set_terminated(run.run_id, status)
+
+
+class _LiveRun(NamedTuple):
+    client: MlflowClient
+    run_id: str
+
+
+def _begin_live(uri: str, experiment: str, name: str) -> _LiveRun:
     client = _client(uri, experiment)
     run = client.create_run(
         _experiment_id(client, uri, experiment), run_name=f"live {name}", tags={"latentese.live": name}
     )
+    return _LiveRun(client, run.info.run_id)
 
-    def log(step: int, values: Mapping[str, float]) -> None:
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in values.items() if math.isfinite(value)]
-        client.log_batch(run.info.run_id, metrics=metrics)
 
-    try:
-        yield log
-    except BaseException:
-        client.set_terminated(run.info.run_id, "KILLED")
-        raise
-    client.set_terminated(run.info.run_id)
+def _away(uri: str, error: Exception) -> LatenteseError:
+    """Say what MLflow said, without the user and password that an address may have."""
+    message = f"tracking.uri={uri!r}: {' '.join(str(error).split())}"
+    return LatenteseError(re.sub(r"(?<=://)[^/?#\s]*@", "", message))
 
 
 def _with_key(client: MlflowClient, experiment_id: str, key: str) -> Sequence[Run]:

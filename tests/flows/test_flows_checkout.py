@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.checkout import copy_checkout
+from flows.paths import kept
 from latentese.errors import SettingError
 
 
@@ -49,3 +50,12 @@ def test_folder_with_other_files_is_refused_and_left_alone(project: Path, tmp_pa
         with pytest.raises(SettingError, match=r"^--sandbox='.*' is not allowed: an empty or new folder"):
             copy_checkout(project, folder)
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
+
+
+def test_answers_are_those_of_the_project_that_was_copied(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy_checkout(project, tmp_path / "copy"))
+    assert kept(".cache/answers.sqlite") == project / ".cache" / "answers.sqlite"
+    monkeypatch.chdir(project)
+    assert kept(".cache/answers.sqlite") == project / ".cache" / "answers.sqlite"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from flows import check, evaluate, explain, refine, report, sample, score, tokenize
 from flows.config import Params, build, compose, composed_params, settings
-from flows.hydra_plugins.latentese_resolvers import conf_sha256, local_files
+from flows.hydra_plugins.latentese_resolvers import conf_sha256, corpus_path, dictionary_path, local_files
 from latentese.dictionaries.formats.load import write_checkpoint
 from latentese.dictionaries.topk import TopK
 from latentese.dictionaries.train_settings import TrainSettings
@@ -240,3 +240,24 @@ def test_experiment_layers_has_every_kind_of_unit_at_three_layers(root: Path, mo
     three = {"4", "12", "22"}
     assert kinds == {"TopK": three, "Neurons": three, "PCA": three, "RandomDirections": three}
     assert len(params["hookpoints"]) == 6, "targets with one hookpoint share its activations"
+
+
+def test_a_path_in_the_home_folder_is_watched_where_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model.safetensors").write_text("weights")
+    short, whole = (OmegaConf.create({"path": path}) for path in ("~", str(tmp_path)))
+    assert local_files(short) == local_files(whole) != "none"
+    folder = OmegaConf.create({"mine": {"source": {"path": "~/texts"}}})
+    assert corpus_path(folder) == dictionary_path(OmegaConf.create({"path": "~/texts"})) == str(tmp_path / "texts")
+
+
+@pytest.mark.parametrize(
+    ("device", "named"), [("capture.device", "nowhere"), ("lm.lm.device", "cuda:99"), ("training.device", "meta")]
+)
+def test_a_device_that_is_not_here_stops_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, device: str, named: str
+) -> None:
+    monkeypatch.chdir(root)
+    check.check_devices(composed_params([]))
+    with pytest.raises(SettingError, match=rf"^{device}='{named}' is not allowed: a device that torch finds here"):
+        check.check_devices(composed_params([f"{device}='{named}'"]))

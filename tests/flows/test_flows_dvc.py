@@ -25,7 +25,8 @@ OUTPUT = {
 
 HARMLESS = {
     *(f"src/latentese/{name}.py" for name in ("errors", "records", "schemas")),
-    # What cuts contexts runs in `tokenize` alone; the reader of contexts shares a file with their writer.
+    # What chooses documents and cuts them runs in `tokenize`; the reader of contexts shares a file with their writer.
+    # Those who cut or hash texts of their own (sentences, labelled texts) watch these files all the same.
     *(f"src/latentese/corpus/{name}.py" for name in ("cutting", "selection", "source", "splits")),
 }
 """Imported by stages that need not run again when it changes: a change that matters changes a schema's version."""

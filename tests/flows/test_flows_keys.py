@@ -74,3 +74,14 @@ def test_done_is_an_artifact_with_this_key(tmp_path: Path) -> None:
         draft.publish({})
     assert is_done(out, "a")
     assert not is_done(out, "b")
+
+
+def test_code_that_is_imported_by_a_name_counts(package: Path) -> None:
+    formats = "latentese.dictionaries.formats"
+    before = code_in(package, f"{formats}.load")
+    edit(
+        package / "dictionaries" / "formats" / "sae_lens.py",
+        "from pathlib import Path",
+        "from pathlib import Path\nX = 1",
+    )
+    assert code_in(package, f"{formats}.load") != before

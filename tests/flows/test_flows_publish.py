@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -9,9 +11,18 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.publish import flat_metrics, pipeline_key
+from flows.publish import check_up_to_date, flat_metrics, pipeline_key
 from latentese.errors import LatenteseError
-from latentese.tracking import COMPLETE_TAG, PARENT_TAG, Curve, PipelineRun, begin_run, publish_run, runs_page
+from latentese.tracking import (
+    COMPLETE_TAG,
+    PARENT_TAG,
+    Curve,
+    PipelineRun,
+    begin_run,
+    live_run,
+    publish_run,
+    runs_page,
+)
 
 LOCK = """\
 schema: '2.0'
@@ -136,3 +147,44 @@ def test_no_lock_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_flat_metrics_keeps_numbers_only() -> None:
     tree = {"latents": {"fvu": 0.25, "n": 3, "name": "x", "none": None, "flag": True}, "total": 1}
     assert dict(flat_metrics(tree)) == {"latents/fvu": 0.25, "latents/n": 3.0, "total": 1.0}
+
+
+AWAY = "http://ada:hush@127.0.0.1:9"
+
+
+def test_a_password_in_the_address_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(LatenteseError, match=r"^tracking\.uri='http://127\.0\.0\.1:9'") as away:
+        publish_run(run_of(tmp_path), AWAY, "latentese")
+    assert "hush" not in str(away.value)
+
+
+def test_a_server_that_is_away_ends_the_watching_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with live_run(AWAY, "latentese", "train@latents") as log:
+        log(1, {"fvu": 0.5})
+    said = capsys.readouterr().err
+    assert said.startswith("warning: not shown live: tracking.uri=") and "hush" not in said
+
+
+def test_a_live_run_shows_its_curve_and_how_it_ended(uri: str) -> None:
+    with pytest.raises(KeyboardInterrupt), live_run(uri, "latentese", "train@latents") as log:
+        log(1, {"fvu": 0.5, "l0": float("nan")})
+        raise KeyboardInterrupt
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("latentese")
+    [run] = client.search_runs([experiment.experiment_id])
+    assert (run.info.status, run.data.metrics) == ("KILLED", {"fvu": 0.5})
+
+
+def test_results_of_other_settings_are_not_published_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    Path("params.yaml").write_text("k: 64\n")
+    Path("dvc.yaml").write_text("stages: {train: {cmd: echo, params: [k]}, publish: {cmd: echo, deps: [params.yaml]}}")
+    with pytest.raises(LatenteseError, match=r"not of these settings \(train would run\): run `dvc repro` first"):
+        check_up_to_date()
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", "train"], check=True)
+    check_up_to_date()

@@ -14,6 +14,7 @@ from planted import CLASSES, write_model, write_text
 from tiny_models import make_tiny_llama
 
 from flows.checkout import copy_checkout
+from flows.paths import COPY_MARK
 
 EXPERIMENT = """\
 # @package _global_
@@ -89,7 +90,8 @@ def make_project(source: Path, folder: Path) -> Project:
     script, tiny = folder / "script.jsonl", make_tiny_llama(folder / "tiny", max_position_embeddings=4096)
     assert tiny.is_dir()
     script.write_text("".join(f"{line}\n" for line in _script()), encoding="utf-8")
-    (root / ".dvc" / "config.local").unlink()  # a cache of its own
+    (root / ".dvc" / "config.local").unlink()  # a cache of its own, and answers
+    (root / COPY_MARK).write_text("")
     experiment = EXPERIMENT.format(model=model, text=text, script=script)
     (root / "conf" / "experiment" / "planted.yaml").write_text(experiment, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
