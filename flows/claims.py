@@ -124,6 +124,12 @@ class Claims:
         lines.append(
             f"{len(cells)} dictionaries, trained on {', '.join(f'{n:,}' for n in n_tokens)} tokens, seeds {seeds}"
         )
+        n_steps = sorted({cell.training["n_tokens"] // cell.training["batch_tokens"] for cell in cells})
+        if len({cell.training["lr"] for cell in cells}) == 1:
+            lines.append(
+                f"{', '.join(map(str, n_steps))} steps at one rate for all kinds of a width, tuned to none and not to "
+                "convergence: a kind that learns slowly is judged early"
+            )
         lines += [f"{arm}: {', '.join(f'{axis}={value}' for axis, value in pattern.items())}"
                   for arm, pattern in self.settings.arms.items()]  # fmt: skip
         return lines

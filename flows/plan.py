@@ -207,12 +207,23 @@ def _passes(cells: Sequence[Cell], chosen: SweepSettings) -> Iterator[Pass]:
             yield Pass(",".join(words) or "all", tuple(part))
 
 
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    """Refuse one dictionary under two names: fitted under one, held out under the other, it would foretell itself."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        twin = seen.setdefault(canonical_json([cell.source, cell.dictionary, cell.training]), cell)
+        if twin is not cell:
+            allowed = f"another dictionary than {twin.name} (an axis in another place, or left at its default?)"
+            raise SettingError("sweep.grids", cell.name, allowed)
+
+
 def _check_patterns(chosen: SweepSettings, cells: Sequence[Cell]) -> None:
     """Refuse an empty sweep, and patterns that match nothing: a misspelt one would hold nothing out, silently."""
     for name in set(chosen.measured_on) - set(chosen.evaluations):
         raise SettingError(f"sweep.measured_on.{name}", chosen.measured_on[name], f"of {', '.join(chosen.evaluations)}")
     if not cells:
         raise SettingError("sweep.grids", list(chosen.grids), "at least one grid with a value on every axis")
+    _check_distinct(cells)
     for number, pattern in enumerate(chosen.held_out):
         if not any(matches(cell.point, pattern) for cell in cells):
             raise SettingError(f"sweep.held_out[{number}]", dict(pattern), "a pattern that matches some cell")

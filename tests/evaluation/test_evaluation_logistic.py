@@ -89,3 +89,13 @@ def test_how_many_units_are_fitted_at_once_does_not_matter(monkeypatch: pytest.M
     parts = fit_each(pre_acts, labels)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_constant_units_say_nothing_whatever_their_value() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 1] * 300)
+    constant = torch.randn(4000, generator=generator).expand(600, -1)
+    fit = fit_each(torch.cat([constant, labels[:, None] + torch.rand(600, 1, generator=generator)], dim=1), labels)
+    torch.testing.assert_close(fit.loss[:-1], torch.full((4000,), log(2)))
+    assert (fit.slope[:-1] == 0).all()
+    assert int(fit.loss.argmin()) == 4000

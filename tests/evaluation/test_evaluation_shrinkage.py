@@ -100,6 +100,15 @@ def test_fvu_before_and_after_by_hand(tmp_path: Path) -> None:
     assert table.rows() == [(1.0, pytest.approx(2**0.5), 64, 1.0, 2.0)]
 
 
+def test_a_batch_whose_latents_are_too_many_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated = evaluate_on(tmp_path, plain_documents(), noise(8), TopK(8, 12, 3).requires_grad_(False))
+    whole = Shrinkage(tolerance=1e-6, n_boot=20).measure(evaluated)
+    monkeypatch.setattr("latentese.evaluation.shrinkage.MAX_VALUES", 3 * 8 * 7)  # seven tokens
+    parts = Shrinkage(tolerance=1e-6, n_boot=20).measure(evaluated)
+    assert parts.metrics["n_values"] == whole.metrics["n_values"]
+    assert parts.metrics["ratio"]["value"] == pytest.approx(whole.metrics["ratio"]["value"], rel=1e-5)
+
+
 def test_topk_is_measured_as_its_own_encoder_and_decoder_say(tmp_path: Path) -> None:
     topk = TopK(8, 12, 3).requires_grad_(False)
     evaluated = evaluate_on(tmp_path, plain_documents(), noise(8), topk)

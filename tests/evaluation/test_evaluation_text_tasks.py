@@ -133,6 +133,8 @@ def test_padding_takes_no_part() -> None:
 def test_quarters_are_of_the_tokens_there_are() -> None:
     padded = passage("a", "b", "c", "d", "", "", "", "")
     assert TASKS["last_quarter"].label(padded).tolist() == [NEGATIVE] * 3 + [POSITIVE] + [OUT] * 4
+    split = passage("a", "b", "日", "", "", "本", "", "")  # four tokens with a text
+    assert TASKS["last_quarter"].label(split).tolist() == [NEGATIVE] * 3 + [OUT] * 2 + [POSITIVE] + [OUT] * 2
 
 
 def test_what_closes_without_an_opening_leaves_what_stands_before_it_open() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from planted import CLASSES
 from planted_study import PlantedStudy, write_planted_study
+from transformers import Gemma2Config, Gemma2ForCausalLM, Olmo2Config, Olmo2ForCausalLM
 
 from latentese.dictionaries.neurons import Neurons
 from latentese.dictionaries.topk import TopK
@@ -17,7 +19,15 @@ from latentese.errors import LatenteseError, SettingError
 from latentese.explainers.token_weights import TokenWeightsExplainer
 from latentese.reading.base import Loaded
 from latentese.reading.subject_reader import SubjectReader
-from latentese.reading.token_weights import directions, strongest_inputs, strongest_outputs, written_to_stream
+from latentese.reading.token_weights import (
+    direct_acts,
+    directions,
+    strongest_inputs,
+    strongest_outputs,
+    written_to_stream,
+)
+from latentese.subject.model import Subject
+from latentese.subject.shape import shape_of
 
 CLASS_WORDS = list(CLASSES.values())
 
@@ -114,3 +124,48 @@ def test_more_outputs_than_tokens_are_all_tokens(reader: SubjectReader) -> None:
     n_tokens = len(reader.loaded.subject.model.get_output_embeddings().weight)
     found = strongest_outputs(reader.loaded, np.array([0]), n_tokens + 5).token_ids
     assert sorted(found[0].tolist()) == list(range(n_tokens))
+
+
+SHAPE = {
+    "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def subject_of(model: Any) -> Subject:
+    """A subject with random norms, which a new model does not have."""
+    generator = torch.Generator().manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(weight, 0.2, 2.0, generator=generator)
+    return Subject("random", model.eval(), shape_of(model.config))
+
+
+@torch.no_grad()
+def test_norms_that_multiply_by_one_more_than_their_weight_and_scaled_embeddings() -> None:
+    torch.manual_seed(0)
+    subject = subject_of(Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)))
+    model, layer = subject.model, subject.layers[1]
+    gain = (1 + layer.post_feedforward_layernorm.weight) * (1 + model.model.norm.weight)
+    expected = gain * layer.mlp.down_proj.weight[:, 3] @ model.lm_head.weight.t()
+    found = strongest_outputs(Loaded(subject, Neurons(24), "layers.1.mlp_act"), np.array([3]), 40)
+    np.testing.assert_allclose(found.weights[0], expected.sort(descending=True).values, rtol=1e-4, atol=1e-7)
+    rows = subject.embedding(torch.arange(40))
+    assert not torch.allclose(rows, model.model.embed_tokens.weight)  # scaled by 4, the root of the width
+    dictionary = TopK(16, n_latents=4, k=1, norm="none")
+    weights = rows @ dictionary.W_enc
+    inputs = strongest_inputs(Loaded(subject, dictionary, "embed"), 1)
+    best = (weights - weights.mean(dim=0)).amax(dim=0)
+    np.testing.assert_allclose(inputs.weights[:, 0], best.numpy(), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_an_mlp_with_a_norm_behind_it_alone_reads_the_stream_as_it_is() -> None:
+    torch.manual_seed(0)
+    subject = subject_of(Olmo2ForCausalLM(Olmo2Config(**SHAPE, pad_token_id=0)))
+    layer, rows = subject.layers[0], subject.embedding(torch.arange(40))
+    expected = torch.nn.functional.silu(layer.mlp.gate_proj(rows)) * layer.mlp.up_proj(rows)
+    torch.testing.assert_close(direct_acts(subject, "layers.0.mlp_act", rows), expected)
+    one = torch.eye(16)[:2]
+    written = written_to_stream(subject, "layers.0.mlp_out", one)
+    torch.testing.assert_close(written, one * layer.post_feedforward_layernorm.weight, rtol=1e-4, atol=1e-6)

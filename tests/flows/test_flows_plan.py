@@ -152,3 +152,10 @@ def test_a_sweep_leaves_the_pipelines_parameters_alone(root: Path, monkeypatch: 
     monkeypatch.chdir(root)
     with_sweep, without = (parse_yaml(compose(words)) for words in (["sweep=toy"], []))
     assert {key: value for key, value in with_sweep.items() if key != "sweep"} == without
+
+
+def test_one_dictionary_under_two_names_is_refused() -> None:
+    twins = [{"n_latents": [16], "k": [2]}, {"k": 2, "n_latents": 16}]
+    with pytest.raises(LatenteseError, match=r"^sweep\.grids='topk,k=2,n_latents=16' .* than topk,n_latents=16,k=2 "):
+        plan_of(grids=twins)
+    assert len(plan_of(grids=[twins[0], twins[0]]).cells) == 1

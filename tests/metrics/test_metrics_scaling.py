@@ -159,6 +159,13 @@ def test_predictions_outside_the_fitted_range_are_marked() -> None:
     assert fit.ranges == {"n_latents": (256, 4096), "k": (8, 64)}
 
 
+def test_a_corner_that_was_left_out_is_outside_though_each_input_is_in_its_range() -> None:
+    points = points_of(JOINT_LAW, PAPER, grid())
+    fit = fit_law(JOINT_LAW, points.filter((pl.col("n_latents") < 4096) | (pl.col("k") > 8)), BOOTSTRAP)
+    asked = pl.DataFrame({"n_latents": [4096, 4096, 2048, 3000], "k": [8, 64, 8, 12]})
+    assert predict(fit, asked)["extrapolated"].to_list() == [True, False, False, True]
+
+
 def test_a_prediction_does_not_depend_on_what_else_is_asked() -> None:
     fit = fit_law(LEVELLING, points_of(LEVELLING, (0.5, -0.4, -3.0), widths(), noise=0.01), BOOTSTRAP)
     together = predict(fit, widths([300, 3000, 30000]))

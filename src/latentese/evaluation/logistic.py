@@ -17,6 +17,10 @@ CHUNK_VALUES = 1 << 15
 times as fast as all units of a wide dictionary at once."""
 
 
+CONSTANT = 1e-6
+"""Units whose standard deviation is no larger a share of their mean do not vary: fp32 tells 6e-8 apart."""
+
+
 class Fit(NamedTuple):
     """P(positive) = sigmoid(slope * pre_act + offset), for each unit."""
 
@@ -44,8 +48,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _fit(pre_acts: Tensor, labels: Tensor) -> Fit:
-    mean, scale = pre_acts.mean(dim=0), pre_acts.std(dim=0, correction=0).clamp_min(1e-12)
-    x = (pre_acts - mean) / scale
+    mean, std = pre_acts.mean(dim=0), pre_acts.std(dim=0, correction=0)
+    # What varies by no more than fp32 rounds tells nothing; scaled up, it would be numbers without a fit.
+    varies = std > CONSTANT * mean.abs()
+    scale = torch.where(varies, std, 1.0)
+    x = torch.where(varies, (pre_acts - mean) / scale, 0.0)
     slope = torch.zeros_like(mean)
     offset = torch.logit(labels.mean()).expand_as(mean)
     loss = _penalised(x, labels, slope, offset)

@@ -10,6 +10,7 @@ An L1 penalty pulls values towards 0, so that refined ones are larger; a TopK co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ from latentese.metrics.intervals import Bootstrap, document_interval
 
 EDGES = 2.0 ** (torch.arange(-20, 21, dtype=torch.float64) / 2)
 """Half octaves of the encoded value from 2^-10 to 2^10; what lies outside falls in the end bins."""
+
+MAX_VALUES = 1 << 27
+"""Half a gigabyte of fp32."""
 
 TABLE = pl.Schema(
     {"low": pl.Float64(), "high": pl.Float64(), "n": pl.Int64(), "encoded": pl.Float64(), "refined": pl.Float64()}
@@ -77,7 +81,8 @@ class Shrinkage:
     """Where the mean comes from that fvu compares with."""
     mean_tokens: int = 32_768
     batch_tokens: int = 256
-    """Held at once: so many tokens times their active latents times d_model."""
+    """Held at once: so many tokens times their active latents times d_model or active latents, whichever are more; up
+    to MAX_VALUES of them, or those of one token."""
     n_boot: int = 1000
     level: float = 0.95
     seed: int = 0
@@ -107,10 +112,11 @@ class Shrinkage:
         rows = draw_rows(evaluated.activations, self.split, self.n_tokens, self.seed)
         with tqdm(total=len(rows), unit="tok", unit_scale=True, desc=self.name, disable=None) as bar:
             for tokens in token_batches(evaluated, rows, self.batch_tokens):
-                code = _code(dictionary, tokens, decoder)
-                refined = refine(code, descent)
-                _add_(sums, tokens.document, code, refined, (code.x + decoder.b_dec - mean).square().sum(dim=1))
-                _add_to_bins_(bins, code.values, refined)
+                for encoded, part in _parts(dictionary.encode(tokens.acts), tokens):
+                    code = _code(encoded, part.acts, decoder)
+                    refined = refine(code, descent)
+                    _add_(sums, part.document, code, refined, (code.x + decoder.b_dec - mean).square().sum(dim=1))
+                    _add_to_bins_(bins, code.values, refined)
                 bar.update(len(tokens.acts))
         return Findings(_figures(sums.rows, self.bootstrap), {"values": _table(bins)})
 
@@ -150,14 +156,24 @@ def refine(code: Code, descent: Descent) -> Tensor:
     return values
 
 
-def _code(dictionary: Dictionary, tokens: Tokens, decoder: Decoder) -> Code:
-    """Encode tokens and drop the columns in which no token has an active latent."""
-    values, indices, mean, norm = dictionary.encode(tokens.acts)
+def _parts(encoded: UnitActs, tokens: Tokens) -> Iterator[tuple[UnitActs, Tokens]]:
+    """Cut a batch where its busiest token's latents would make it hold more than MAX_VALUES."""
+    width = max(1, int((encoded.values > 0).sum(dim=1).max()))
+    n = max(1, MAX_VALUES // (width * max(width, tokens.acts.shape[1])))
+    for start in range(0, len(tokens.acts), n):
+        part = slice(start, start + n)
+        cut = Tokens(tokens.acts[part], tokens.document[part], tokens.context[part], tokens.position[part])
+        yield UnitActs(*(column[part] for column in encoded)), cut
+
+
+def _code(encoded: UnitActs, acts: Tensor, decoder: Decoder) -> Code:
+    """Drop the columns in which no token has an active latent."""
+    values, indices, mean, norm = encoded
     values, order = values.sort(dim=1, descending=True, stable=True)
     width = max(1, int((values > 0).sum(dim=1).max()))
     values, indices = values[:, :width], indices.gather(1, order)[:, :width]
     directions = decoder.W_dec[indices] * (values > 0)[:, :, None]
-    return Code((tokens.acts - mean) / norm - decoder.b_dec, values, directions)
+    return Code((acts - mean) / norm - decoder.b_dec, values, directions)
 
 
 def _add_(sums: DocumentSums, document: Tensor, code: Code, refined: Tensor, distance: Tensor) -> None:

@@ -58,10 +58,11 @@ PYTHON = rf"(?P<string>{STRING})|(?P<comment>#[^\n]*)"
 
 
 def _quarter(first: int) -> Label:
-    """Positive: a token in this quarter, 0 to 3, of its context."""
+    """Positive: a token in this quarter, 0 to 3, of its context's tokens with a text."""
 
     def label(passage: Passage) -> Labels:
-        quarter = 4 * np.arange(len(passage.has_text)) // max(1, passage.has_text.sum())
+        rank = np.cumsum(passage.has_text) - 1
+        quarter = 4 * rank // max(1, passage.has_text.sum())
         return passage.labels(quarter == first)
 
     return label

@@ -1,11 +1,12 @@
 """Fit scaling laws, and say how well they predict what they were not fitted to.
 
 Fitted by least squares in the logarithm of the loss, so that a large loss counts no more than a small one. Intervals
-resample runs. What lies outside the fitted range is marked, never hidden.
+resample runs. What lies beyond the fitted points is marked, never hidden.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def predict(fit: Fit, points: pl.DataFrame) -> pl.DataFrame:
     """Predict the loss at points with the columns of the law's inputs; schema `PREDICTIONS`, one row each.
 
     The interval is that of one new run: what the law does not know, and how far runs lie from the law. `extrapolated`
-    says that an input lies outside the fitted range.
+    says that in some direction no run was fitted: beyond the range of an input, or in a corner that was left out.
     """
     terms = fit.law.log_sum(points)
     predicted = np.exp(_log_loss(terms, fit.estimate[None])[0])
@@ -110,9 +111,17 @@ def predict(fit: Fit, points: pl.DataFrame) -> pl.DataFrame:
         tail = (1 - fit.level) / 2
         spread = logs + _widening(n_runs, n_parameters, fit.level) * drawn
         low, high = np.exp(np.quantile(spread, [tail, 1 - tail], axis=0))
-    outside = [~points[name].is_between(*fit.ranges[name]) for name in fit.law.inputs]
-    columns = {"predicted": predicted, "low": low, "high": high, "extrapolated": np.any(outside, axis=0)}
+    columns = {"predicted": predicted, "low": low, "high": high, "extrapolated": ~_is_surrounded(fit, points)}
     return pl.DataFrame(columns).with_columns(pl.col("low", "high").fill_nan(None)).cast(PREDICTIONS)
+
+
+def _is_surrounded(fit: Fit, points: pl.DataFrame) -> np.ndarray:
+    """Tell of points [n] whether a fitted one lies in each quadrant around them, one that touches it included."""
+    fitted, asked = (table.select(fit.law.inputs).to_numpy() for table in (fit.points, points))
+    away = fitted[None] - asked[:, None]
+    signs = itertools.product((-1, 1), repeat=len(fit.law.inputs))
+    found: np.ndarray = np.all([(away * sign >= 0).all(axis=2).any(axis=1) for sign in signs], axis=0)
+    return found
 
 
 class HeldOut(NamedTuple):

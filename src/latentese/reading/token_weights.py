@@ -29,6 +29,8 @@ from latentese.subject.model import Subject
 
 MLP_NORMS = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
 """What families call the norm in front of a layer's MLP."""
+BEHIND_MLP = "post_feedforward_layernorm"
+"""What families call a norm behind it."""
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 BATCH_TOKENS = 2048
 
@@ -46,18 +48,20 @@ class Strongest:
 @torch.no_grad()
 def strongest_inputs(loaded: Loaded, n: int) -> Strongest:
     """Find, of every unit, the n tokens with the largest input weights; memory does not grow with the vocabulary."""
-    embedding = loaded.subject.model.get_input_embeddings().weight
+    embedding: Any = loaded.subject.model.get_input_embeddings()
+    n_vocab = len(embedding.weight)
     best, ids = torch.full((loaded.dictionary.n_units, 0), 0.0), torch.zeros(loaded.dictionary.n_units, 0).long()
     total = torch.zeros(loaded.dictionary.n_units)
-    for start in range(0, len(embedding), BATCH_TOKENS):
-        rows = embedding[start : start + BATCH_TOKENS]
+    for start in range(0, n_vocab, BATCH_TOKENS):
+        numbers = torch.arange(start, min(start + BATCH_TOKENS, n_vocab))
+        rows = embedding(numbers.to(loaded.subject.device))  # some families scale what their table holds
         pre_acts = loaded.dictionary.pre_acts(direct_acts(loaded.subject, loaded.hookpoint, rows).cpu()).t()
         total += pre_acts.sum(dim=1)
-        numbers = torch.arange(start, start + len(rows)).expand(len(pre_acts), -1)
+        numbers = numbers.expand(len(pre_acts), -1)
         all_acts, all_ids = torch.cat([best, pre_acts], dim=1), torch.cat([ids, numbers], dim=1)
         best, order = all_acts.topk(min(n, all_acts.shape[1]), dim=1)
         ids = all_ids.gather(1, order)
-    return Strongest(ids.numpy(), (best - total[:, None] / len(embedding)).numpy())
+    return Strongest(ids.numpy(), (best - total[:, None] / n_vocab).numpy())
 
 
 @torch.no_grad()
@@ -65,7 +69,7 @@ def strongest_outputs(loaded: Loaded, units: np.ndarray, n: int) -> Strongest:
     """Find, of some units, the n tokens whose logits they raise most through the final norm's gain."""
     subject = loaded.subject
     written = written_to_stream(subject, loaded.hookpoint, directions(loaded.dictionary, units))
-    gain = _named(subject.model.base_model, FINAL_NORMS, subject.name).weight.float().cpu()
+    gain = _gain(_named(subject.model.base_model, FINAL_NORMS, subject.name), subject)
     unembedding = subject.model.get_output_embeddings().weight.float().cpu()
     weights, ids = ((written * gain) @ unembedding.t()).topk(min(n, len(unembedding)), dim=1)
     return Strongest(ids.numpy(), weights.numpy())
@@ -84,21 +88,27 @@ def direct_acts(subject: Subject, hookpoint: str, rows: Tensor) -> Tensor:
     held: list[Tensor] = []
     hook = down.register_forward_hook(lambda _, given, out: held.append(given[0] if place.site == "mlp_act" else out))
     try:
-        mlp(_named(layer, MLP_NORMS, subject.name)(rows))
+        mlp(rows if _is_normed_behind(layer) else _named(layer, MLP_NORMS, subject.name)(rows))
     finally:
         hook.remove()
     return held[0].float()
 
 
 def written_to_stream(subject: Subject, hookpoint: str, at_hookpoint: Tensor) -> Tensor:
-    """Give what directions at the hookpoint [n_units, width] add to the residual stream: [n_units, d_model]."""
+    """Give what directions at the hookpoint [n_units, width] add to the residual stream: [n_units, d_model].
+
+    Where a norm stands behind the MLP, its gain is all of it that is taken, as of the final norm.
+    """
     place = parse_hookpoint(hookpoint, subject.shape)
-    if place.site != "mlp_act":
+    if place.site in (EMBED, "resid_post"):
         return at_hookpoint
-    down: Any = subject.down_projection(place.layer)
-    given = at_hookpoint.to(subject.device, subject.dtype)
-    made: Tensor = down(given) - down(torch.zeros_like(given[:1]))  # without the bias
-    return made.float().cpu()
+    made = at_hookpoint
+    if place.site == "mlp_act":
+        down: Any = subject.down_projection(place.layer)
+        given = at_hookpoint.to(subject.device, subject.dtype)
+        made = (down(given) - down(torch.zeros_like(given[:1]))).float().cpu()  # without the bias
+    behind = getattr(subject.layers[place.layer], BEHIND_MLP, None)
+    return made if behind is None else made * _gain(behind, subject)
 
 
 def directions(dictionary: Dictionary, units: np.ndarray) -> Tensor:
@@ -107,6 +117,23 @@ def directions(dictionary: Dictionary, units: np.ndarray) -> Tensor:
     none, one = torch.zeros(len(indices), 1), torch.ones(len(indices), 1)
     with_unit = dictionary.decode(UnitActs(one, indices, none, one))
     return with_unit - dictionary.decode(UnitActs(none, indices, none, one))
+
+
+def _is_normed_behind(layer: nn.Module) -> bool:
+    """Whether the layer's MLP reads the stream as it is and is normed behind alone, as in OLMo 2."""
+    return hasattr(layer, BEHIND_MLP) and not hasattr(layer, MLP_NORMS[0])
+
+
+def _gain(norm: Any, subject: Subject) -> Tensor:
+    """Give what a norm multiplies each direction by: its weight, or 1 and its weight (Gemma); fp32 [d_model].
+
+    Read off what it makes of a vector of ones and minus ones, whose mean is 0 and whose deviation is 1, and of its
+    opposite, which takes a bias away.
+    """
+    probe = torch.ones(1, subject.shape.d_model, device=subject.device, dtype=subject.dtype)
+    probe[:, 1::2] = -1
+    made: Tensor = (norm(probe) - norm(-probe)) / 2 * probe
+    return made[0].float().cpu()
 
 
 def _named(module: nn.Module, names: tuple[str, ...], subject: str) -> Any:
