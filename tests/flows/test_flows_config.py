@@ -41,14 +41,18 @@ NEEDED = {
 """What a choice cannot know (where your files are), needs beside it, or cannot go with (a script tells
 no probabilities)."""
 
-DEFAULT = ("token_activation", "token_table", "embedding", "all_at_once", "reconstruction", "downstream")
-"""Explainers, simulators and evaluations that config.yaml uses: named again, they are overridden rather than added."""
+DEFAULTS = "study=demo"
+"""An override that changes nothing."""
 
 
 def choices() -> list[str]:
+    """Name the defaults, and every choice that is not one of them."""
     files = [file for file in (ROOT / "conf").glob("*/*.yaml") if file.parent.name != "experiment"]
     places = {file: PLACES.get(file.parent.name, file.parent.name).format(file.stem) for file in files}
-    return sorted(f"{'+' if '@' in place else ''}{place}={file.stem}" for file, place in places.items())
+    chosen = [each for each in OmegaConf.load(ROOT / "conf" / "config.yaml").defaults if not isinstance(each, str)]
+    defaults = {f"{place}={choice}" for each in chosen for place, choice in each.items()}
+    others = sorted({f"{place}={file.stem}" for file, place in places.items()} - defaults)
+    return [DEFAULTS, *(f"{'+' if '@' in choice else ''}{choice}" for choice in others)]
 
 
 def params_of(*overrides: str) -> Params:
@@ -134,9 +138,6 @@ def test_every_choice_composes_and_builds(
     monkeypatch.chdir(root)
     (tmp_path / "annotations.jsonl").touch()
     write_checkpoint("sparsify", TopK(576, n_latents=2, k=1, norm="none"), tmp_path / "sae")
-    choice = (
-        choice.removeprefix("+") if choice.partition("@")[2].partition("=")[0].split(".")[-1] in DEFAULT else choice
-    )
     params = params_of(choice, *(needed.format(tmp=tmp_path) for needed in NEEDED.get(choice, [])))
     tokenize.prepare(params)
     report.prepare(params)

@@ -83,8 +83,8 @@ class Project:
         return self.python("dvc", *words, code=code)
 
 
-def make_project(source: Path, folder: Path) -> Project:
-    """Copy the project and write the planted experiment into its conf/."""
+def make_project(source: Path, folder: Path, prefect_api: str) -> Project:
+    """Copy the project and write the planted experiment into its conf/; flows report to the server at `prefect_api`."""
     root = copy_checkout(source, folder / "project")
     text, model = write_text(folder / "text"), write_model(folder / "model")
     script, tiny = folder / "script.jsonl", make_tiny_llama(folder / "tiny", max_position_embeddings=4096)
@@ -97,6 +97,7 @@ def make_project(source: Path, folder: Path) -> Project:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     environment |= {
         "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": prefect_api,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
         "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}",
         "GIT_AUTHOR_NAME": "test",

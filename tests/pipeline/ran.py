@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from planted_project import Project
 
@@ -13,3 +14,5 @@ class Ran:
 
     project: Project
     said: str
+    params: Any
+    """What params.yaml said for it."""

@@ -32,9 +32,9 @@ PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(root: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Project:
     """A planted project in which nothing has run."""
-    return make_project(root, tmp_path_factory.mktemp("swept"))
+    return make_project(root, tmp_path_factory.mktemp("swept"), prefect_api)
 
 
 @pytest.fixture(scope="module")

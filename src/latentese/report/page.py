@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -91,6 +92,7 @@ def span(row: Mapping[str, Any], prefix: str) -> str:
     return edges(row[f"{prefix}_low"], row[f"{prefix}_high"])
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("latentese.report", "page"),
