@@ -21,6 +21,7 @@ from flows.paths import tracking_uri
 from flows.plan import Cell, Plan, matches
 from flows.publish import flat_metrics, flat_params
 from flows.sweep import Sweep, run_sweep
+from latentese.dictionaries.train_settings import TrainSettings
 from latentese.errors import LatenteseError, SettingError
 from latentese.metrics.claims import Claim, Figures, Judged, Matching, judge, mean_of
 from latentese.metrics.intervals import Bootstrap
@@ -124,7 +125,7 @@ class Claims:
         lines.append(
             f"{len(cells)} dictionaries, trained on {', '.join(f'{n:,}' for n in n_tokens)} tokens, seeds {seeds}"
         )
-        n_steps = sorted({cell.training["n_tokens"] // cell.training["batch_tokens"] for cell in cells})
+        n_steps = sorted({settings(TrainSettings, cell.training, "sweep.training").n_steps for cell in cells})
         if len({cell.training["lr"] for cell in cells}) == 1:
             lines.append(
                 f"{', '.join(map(str, n_steps))} steps at one rate for all kinds of a width, tuned to none and not to "

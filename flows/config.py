@@ -42,12 +42,11 @@ def compose(overrides: Sequence[str] = ()) -> str:
         with initialize_config_dir(str(CONF.resolve()), version_base=None):
             cfg = hydra_compose("config", list(overrides))
         OmegaConf.resolve(cfg)
-        refuse_secrets(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
-        return OmegaConf.to_yaml(cfg)
-    except SettingError:
-        raise
+        text = OmegaConf.to_yaml(cfg)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group set to null
         raise LatenteseError(f"configuration: {_one_line(error)}") from error
+    refuse_secrets(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
+    return text
 
 
 def write_params(overrides: Sequence[str] = ()) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentese.errors import SettingError
+from latentese.lm.endpoint import VARIABLE
 
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _WITH_USER = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*@", re.IGNORECASE)
 
 
@@ -18,7 +18,7 @@ def refuse_secrets(tree: Mapping[str, Any]) -> None:
     The value is not shown: what is composed goes to params.yaml, Prefect and MLflow, and so would the error.
     """
     for setting, value in _texts(tree, ""):
-        if setting.rpartition(".")[2] == "key_env" and not _VARIABLE.fullmatch(value):
+        if setting.rpartition(".")[2] == "key_env" and not VARIABLE.fullmatch(value):
             raise SettingError(setting, "...", "the NAME of an environment variable, never the key itself")
         if _WITH_USER.match(value):
             allowed = "an address without user and password, which belong in the environment (MLFLOW_TRACKING_URI)"

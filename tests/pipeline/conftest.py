@@ -31,18 +31,8 @@ def free_port() -> int:
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a Prefect server: a flow without one starts a server of its own, which takes longer than the flow."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
+    where = ("--host", "127.0.0.1", "--port", str(port), "--no-ui")
+    command = [sys.executable, "-m", "prefect", "server", "start", *where]
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)

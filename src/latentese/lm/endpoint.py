@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from latentese.errors import SettingError
 
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""What environment variables are called; hardly any key looks like that."""
 _SHOWN = 300
 """Characters of a server's message that are shown."""
 
@@ -80,7 +82,7 @@ class Endpoint:
         """Refuse a key that is not there, or that cannot be sent, without showing it."""
         if self.key_env is None:
             return
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key_env):
+        if not VARIABLE.fullmatch(self.key_env):
             raise SettingError("key_env", "...", "the NAME of an environment variable, never the key itself")
         key = self.key()
         if not key:

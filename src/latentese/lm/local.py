@@ -249,10 +249,12 @@ class LocalLM:
 
     def _take(self, n_slots: int, decoder: Decoder) -> Iterator[_Chat]:
         """Hand out waiting requests of this length while there is room: first one that begins like the last."""
-        while waiting := [chat for chat in self._chats if chat.n_slots == n_slots and decoder.has_room]:
+        waiting = [chat for chat in self._chats if chat.n_slots == n_slots]
+        while waiting and decoder.has_room:
             alike = (chat for chat in waiting if self._begins and chat.prompt.begins == self._begins)
             chat = next(alike, waiting[0])
             self._begins = chat.prompt.begins
+            waiting.remove(chat)
             self._chats.remove(chat)
             yield chat
 

@@ -48,7 +48,7 @@ class Strongest:
 @torch.no_grad()
 def strongest_inputs(loaded: Loaded, n: int) -> Strongest:
     """Find, of every unit, the n tokens with the largest input weights; memory does not grow with the vocabulary."""
-    embedding: Any = loaded.subject.model.get_input_embeddings()
+    embedding: Any = loaded.subject.embedding
     n_vocab = len(embedding.weight)
     best, ids = torch.full((loaded.dictionary.n_units, 0), 0.0), torch.zeros(loaded.dictionary.n_units, 0).long()
     total = torch.zeros(loaded.dictionary.n_units)
